@@ -1,0 +1,29 @@
+export { type AuthorityFiles, type AuthorityOptions, createAuthority } from './authority.ts'
+export { type CertificateFacts, certificateFacts, daysLeft, readCertificates } from './certificate.ts'
+export { type CheckedFile, checkCertificates, EXPIRY_WARNING_DAYS } from './check.ts'
+export { readPublicFile, readSecretFile } from './files.ts'
+export {
+  createIdentityFile,
+  formatIdentityPin,
+  type IdentityFiles,
+  identityPublicKey,
+  loadIdentityKey,
+  readIdentityPin,
+} from './identity.ts'
+export { type IssuedFiles, type IssueOptions, issueCertificate } from './issue.ts'
+export {
+  bankCodeOfSpiffeId,
+  type CertificateRole,
+  checkBankCode,
+  checkTrustDomain,
+  lsSpiffeId,
+  xchangeSpiffeId,
+} from './names.ts'
+export { spiffeIdOf } from './subject-alt-name.ts'
+export {
+  createSecureContext,
+  loadTlsMaterial,
+  secureContextOptions,
+  type TlsFiles,
+  type TlsMaterial,
+} from './tls-material.ts'
