@@ -1,0 +1,229 @@
+import {
+  decodeResponseBatch,
+  FrameType,
+  RequestBatch,
+  type RequestRecord,
+  type ResponseRecord,
+} from '../frames/index.ts'
+import type { Session } from '../kx/index.ts'
+import { type Clock, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
+import { BatchSender } from './batch-sender.ts'
+import type { ChannelCounters } from './counters.ts'
+import { WHEEL_TICK_MS } from './deadline-wheel.ts'
+import { type ChannelRequest, InFlightTable } from './in-flight.ts'
+import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
+import type { ChannelSocket } from './socket.ts'
+import { type ChannelConfig, type ChannelState, CloseCode, type DropCause, type KxReason } from './state.ts'
+
+/** Who sends requests through an LS channel hears here what became of each. Exactly one call for each request sent. */
+export interface RequestOwner<R> {
+  onResponse(request: R, response: ResponseRecord): void
+  /** Its deadline passed without an answer. A later answer comes as `onLateResponse`. */
+  onExpired(request: R): void
+  /** The channel ended after the request was sent and before an answer came. */
+  onLost(request: R, error: LsxError): void
+  /** The channel ended before the request left this process. */
+  onUnsent(request: R): void
+  onLateResponse(request: R, response: ResponseRecord): void
+  /** `trySend` said no before, and there is room again. */
+  onWritable(): void
+}
+
+/** Above this LS takes no more requests for the bank: its node does not read. */
+const HIGH_WATER_BYTES = 1_048_576
+
+export interface LsChannelOptions<R extends ChannelRequest> {
+  readonly config: Extract<ChannelConfig, { role: 'ls' }>
+  readonly socket: ChannelSocket
+  readonly owner: RequestOwner<R>
+  readonly observer: Omit<ChannelObserver, 'acceptGeneration'>
+  readonly counters: ChannelCounters
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly maxFrameBytes: number
+  /** Runs a flush at the end of the current turn of the event loop. */
+  readonly defer: (flush: () => void) => void
+}
+
+/** LS's end of one socket's channel: sends requests, matches responses, keeps the window and the deadlines. */
+export class LsChannel<R extends ChannelRequest> {
+  readonly #options: LsChannelOptions<R>
+  readonly #core: SecuredChannel
+  readonly #inFlight: InFlightTable<R>
+  readonly #unsent: R[] = []
+  #sender: BatchSender<RequestRecord> | undefined
+  #maxBodyBytes = 0
+  #windowRecords = 0
+  #blocked = false
+  #wheelTimer: TimerHandle | undefined
+
+  constructor(options: LsChannelOptions<R>) {
+    this.#options = options
+    this.#inFlight = new InFlightTable(options.clock.monotonicMs())
+    this.#core = new SecuredChannel({
+      ...options,
+      sink: {
+        accepts: FrameType.response,
+        onBody: (body) => this.#onResponses(body),
+        onWindow: (windowRecords) => {
+          this.#windowRecords = windowRecords
+          this.#unblock()
+        },
+      },
+      observer: {
+        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
+        onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
+        onPeerDraining: () => options.observer.onPeerDraining(),
+        onClosed: (cause, error) => this.#onClosed(cause, error),
+        acceptGeneration: () => {},
+      },
+    })
+  }
+
+  get state(): ChannelState {
+    return this.#core.state
+  }
+
+  get session(): Session | undefined {
+    return this.#core.session
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.size
+  }
+
+  get maxBodyBytes(): number {
+    return this.#core.maxBodyBytes
+  }
+
+  open(): void {
+    this.#core.open()
+  }
+
+  rekey(reason: KxReason): void {
+    this.#core.rekey(reason)
+  }
+
+  drop(cause: DropCause, error: LsxError | undefined, closeCode: number = CloseCode.dropped): void {
+    this.#core.drop(cause, error, closeCode)
+  }
+
+  /** Takes no more requests, finishes those in flight until `deadlineMs` (monotonic), says goodbye and closes. */
+  drain(deadlineMs: number): void {
+    this.#sender?.flush()
+    this.#core.drain(deadlineMs)
+    if (this.#inFlight.size === 0) this.#core.nothingInFlight()
+  }
+
+  /** False while not connected, the window is full, or too much is unwritten. `onWritable` follows in the last two cases. */
+  get writable(): boolean {
+    const state = this.#core.state
+    if (state.name !== 'connected' || state.peerDraining) return false
+    if (this.#inFlight.size < this.#windowRecords && this.#options.socket.bufferedBytes <= HIGH_WATER_BYTES) return true
+    this.#blocked = true
+    return false
+  }
+
+  /**
+   * Sends the request, or says false where the channel is not writable.
+   * Throws TOO_LARGE for a request that no frame of this channel can carry.
+   */
+  trySend(request: R): boolean {
+    const sender = this.#sender
+    if (sender === undefined || !this.writable) return false
+    const nowMs = this.#options.clock.monotonicMs()
+    this.#inFlight.add(request)
+    this.#unsent.push(request)
+    try {
+      sender.push({
+        id: request.channelId,
+        key: request.key,
+        method: request.method,
+        budgetMs: Math.max(0, Math.floor(request.deadlineMs - nowMs)),
+        payload: request.payload,
+        meta: request.meta,
+      })
+    } catch (error) {
+      this.#inFlight.take(request.channelId)
+      this.#unsent.pop()
+      throw error
+    }
+    this.#options.counters.requests++
+    if (this.#wheelTimer === undefined) this.#armWheel()
+    return true
+  }
+
+  #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {
+    if (this.#sender === undefined || this.#maxBodyBytes !== this.#core.maxBodyBytes) {
+      this.#maxBodyBytes = this.#core.maxBodyBytes
+      const batch = new RequestBatch(this.#maxBodyBytes)
+      if (this.#sender === undefined) {
+        const send = (body: Buffer) => this.#sendBody(body)
+        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
+      } else this.#sender.replaceBatch(batch)
+    }
+    this.#windowRecords = session.offer.windowRecords
+    this.#options.observer.onKxCompleted(session, reason, durationMs)
+    this.#unblock()
+  }
+
+  #sendBody(body: Buffer): void {
+    // The records count as sent from here on: part of the frame may reach the peer whatever happens next.
+    this.#unsent.length = 0
+    const isHigh = this.#options.socket.bufferedBytes > HIGH_WATER_BYTES / 2
+    this.#core.sendBody(FrameType.request, body, isHigh ? () => this.#unblock() : undefined)
+  }
+
+  #onResponses(body: Buffer): void {
+    const { owner, counters, logger } = this.#options
+    for (const response of decodeResponseBatch(body)) {
+      const taken = this.#inFlight.take(response.id)
+      if (taken === undefined) {
+        counters.unknownResponses++
+        logger.warn({ channelId: response.id }, 'a response answers no request of this channel; ignored')
+      } else if (taken.late) {
+        counters.lateResponses++
+        owner.onLateResponse(taken.request, response)
+      } else {
+        counters.responses++
+        owner.onResponse(taken.request, response)
+      }
+    }
+    this.#unblock()
+    if (this.#inFlight.size === 0) this.#core.nothingInFlight()
+  }
+
+  #unblock(): void {
+    if (!this.#blocked) return
+    this.#blocked = false
+    this.#options.owner.onWritable()
+  }
+
+  #armWheel(): void {
+    this.#wheelTimer = this.#options.clock.startTimer(WHEEL_TICK_MS, () => {
+      this.#wheelTimer = undefined
+      const expired = this.#inFlight.expire(this.#options.clock.monotonicMs())
+      for (const request of expired) this.#options.owner.onExpired(request)
+      if (this.#inFlight.size > 0) this.#armWheel()
+      if (expired.length === 0) return
+      this.#unblock()
+      if (this.#inFlight.size === 0) this.#core.nothingInFlight()
+    })
+  }
+
+  #onClosed(cause: DropCause, error: LsxError | undefined): void {
+    const { owner, clock, observer } = this.#options
+    if (this.#wheelTimer !== undefined) clock.cancelTimer(this.#wheelTimer)
+    this.#wheelTimer = undefined
+    this.#sender?.stop()
+    const unsent = new Set(this.#unsent)
+    this.#unsent.length = 0
+    const open = this.#inFlight.takeAll()
+    observer.onClosed(cause, error)
+    const reason = error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed')
+    for (const request of open) {
+      if (unsent.has(request)) owner.onUnsent(request)
+      else owner.onLost(request, reason)
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import type { Clock, ErrorCode, Logger, LsxError } from '../runtime/index.ts'
+
+/** Lines a second for each code; a hostile peer must not fill the disk. */
+const LINES_PER_SECOND = 10
+
+/** Writes each refusal of a peer to the log, marked for the audit, and counts those over the limit. */
+export class RefusalLog {
+  readonly counts: Partial<Record<ErrorCode, number>> = {}
+  readonly #logger: Logger
+  readonly #clock: Clock
+  readonly #windows = new Map<ErrorCode, { sinceMs: number; lines: number }>()
+
+  constructor(logger: Logger, clock: Clock) {
+    this.#logger = logger
+    this.#clock = clock
+  }
+
+  record(error: LsxError, facts: Record<string, unknown> = {}): void {
+    this.counts[error.code] = (this.counts[error.code] ?? 0) + 1
+    const nowMs = this.#clock.monotonicMs()
+    let window = this.#windows.get(error.code)
+    if (window === undefined || nowMs - window.sinceMs >= 1_000) {
+      const unwritten = window === undefined ? 0 : window.lines - LINES_PER_SECOND
+      if (unwritten > 0)
+        this.#logger.warn({ audit: true, code: error.code, unwritten }, 'more refusals than the log takes')
+      window = { sinceMs: nowMs, lines: 0 }
+      this.#windows.set(error.code, window)
+    }
+    window.lines++
+    if (window.lines > LINES_PER_SECOND) return
+    this.#logger.warn({ audit: true, code: error.code, party: error.party, ...error.facts, ...facts }, error.message)
+  }
+}

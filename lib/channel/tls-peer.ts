@@ -1,0 +1,65 @@
+import { X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
+import { connect, type SecureContext, type TLSSocket } from 'node:tls'
+import { spiffeIdOf } from '../certs/index.ts'
+import { LsxError } from '../runtime/index.ts'
+import type { AllowList } from './allow-list.ts'
+
+export interface TlsTarget {
+  readonly host: string
+  readonly port: number
+  readonly secureContext: SecureContext
+  /** The SPIFFE id that the peer's certificate must name; host names decide nothing. */
+  readonly expectedSpiffeId: string
+  /** Addresses that the host may resolve to. */
+  readonly allowList: AllowList
+}
+
+/** Where a connection has got to; for a failure, where it happened. */
+export type TlsStage = 'dns' | 'tcp' | 'tls' | 'open'
+
+/** A TLS connection to a known party under way. */
+export interface TlsPeer {
+  readonly socket: TLSSocket
+  stage(): TlsStage
+  /** Set when the connection was ended by our own rules: CERT_DENIED or IP_DENIED. */
+  refusal(): LsxError | undefined
+}
+
+/** Connects with mutual TLS 1.3 by a full handshake: no session is ever handed in. */
+export function connectTlsPeer(target: TlsTarget): TlsPeer {
+  const { host, port, secureContext, expectedSpiffeId, allowList } = target
+  let stage: TlsStage = isIP(host) === 0 ? 'dns' : 'tcp'
+  let refusal: LsxError | undefined
+  const socket = connect({
+    host,
+    port,
+    secureContext,
+    ALPNProtocols: ['http/1.1'],
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    checkServerIdentity: (_host, certificate) => {
+      const shown = spiffeIdOf(new X509Certificate(certificate.raw))
+      if (shown === expectedSpiffeId) return undefined
+      refusal = new LsxError(
+        'CERT_DENIED',
+        `the peer's certificate names ${shown ?? 'no SPIFFE id'}, not ${expectedSpiffeId}`,
+      )
+      return refusal
+    },
+  })
+  socket.setNoDelay(true)
+  socket.once('lookup', (error: Error | null) => {
+    if (error === null) stage = 'tcp'
+  })
+  socket.once('connect', () => {
+    stage = 'tls'
+    if (allowList.permits(socket.remoteAddress)) return
+    refusal = new LsxError('IP_DENIED', `${host} is at ${socket.remoteAddress}, which is not on the allow-list`)
+    socket.destroy(refusal)
+  })
+  // Not yet a success: the server may still refuse our certificate.
+  socket.once('secureConnect', () => {
+    stage = 'open'
+  })
+  return { socket, stage: () => stage, refusal: () => refusal }
+}

@@ -1,0 +1,153 @@
+import {
+  decodeRequestBatch,
+  encodeMap,
+  FrameType,
+  type RequestRecord,
+  ResponseBatch,
+  type ResponseRecord,
+  ResponseStatus,
+} from '../frames/index.ts'
+import type { Session } from '../kx/index.ts'
+import { type Clock, type Logger, LsxError } from '../runtime/index.ts'
+import { BatchSender } from './batch-sender.ts'
+import type { ChannelCounters } from './counters.ts'
+import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
+import type { ChannelSocket } from './socket.ts'
+import { type ChannelConfig, type ChannelState, CloseCode, type DropCause, type KxReason } from './state.ts'
+
+const EMPTY = Buffer.alloc(0)
+
+export interface XchangeChannelOptions {
+  readonly config: Extract<ChannelConfig, { role: 'xchange' }>
+  readonly socket: ChannelSocket
+  /** Takes one request; answers through `respond`, at once or later, once. */
+  readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
+  readonly observer: ChannelObserver
+  readonly counters: ChannelCounters
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly maxFrameBytes: number
+  /** An LS that lets more than this lie unread is dropped. */
+  readonly maxBufferedBytes: number
+  readonly defer: (flush: () => void) => void
+}
+
+/** The xchange's end of one socket's channel: takes requests in, sends responses back in batches. */
+export class XchangeChannel {
+  readonly #options: XchangeChannelOptions
+  readonly #core: SecuredChannel
+  #sender: BatchSender<ResponseRecord> | undefined
+  #maxBodyBytes = 0
+  #unanswered = 0
+  readonly #respond = (response: ResponseRecord) => this.#onAnswer(response)
+
+  constructor(options: XchangeChannelOptions) {
+    this.#options = options
+    this.#core = new SecuredChannel({
+      ...options,
+      sink: { accepts: FrameType.request, onBody: (body) => this.#onRequests(body), onWindow: () => {} },
+      observer: {
+        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
+        onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
+        onPeerDraining: () => options.observer.onPeerDraining(),
+        onClosed: (cause, error) => {
+          this.#sender?.stop()
+          options.observer.onClosed(cause, error)
+        },
+        acceptGeneration: (generation) => options.observer.acceptGeneration(generation),
+      },
+    })
+  }
+
+  get state(): ChannelState {
+    return this.#core.state
+  }
+
+  get session(): Session | undefined {
+    return this.#core.session
+  }
+
+  /** Requests received here and not answered yet. */
+  get unanswered(): number {
+    return this.#unanswered
+  }
+
+  open(): void {
+    this.#core.open()
+  }
+
+  drop(cause: DropCause, error: LsxError | undefined, closeCode: number = CloseCode.dropped): void {
+    this.#core.drop(cause, error, closeCode)
+  }
+
+  /** Tells LS to send no more, answers what came in until `deadlineMs` (monotonic), says goodbye and closes. */
+  drain(deadlineMs: number): void {
+    this.#core.drain(deadlineMs)
+    this.#endWhenAnswered()
+  }
+
+  /** Tells LS how many requests it may have in flight from now on. */
+  setWindow(windowRecords: number): void {
+    this.#core.sendControl({ kind: 'window', windowRecords })
+  }
+
+  #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {
+    if (this.#sender === undefined || this.#maxBodyBytes !== this.#core.maxBodyBytes) {
+      this.#maxBodyBytes = this.#core.maxBodyBytes
+      const batch = new ResponseBatch(this.#maxBodyBytes)
+      if (this.#sender === undefined) {
+        const send = (body: Buffer) => this.#sendBody(body)
+        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
+      } else this.#sender.replaceBatch(batch)
+    }
+    this.#options.observer.onKxCompleted(session, reason, durationMs)
+  }
+
+  #onRequests(body: Buffer): void {
+    const records = decodeRequestBatch(body)
+    this.#unanswered += records.length
+    this.#options.counters.requests += records.length
+    for (const record of records) this.#options.onRequest(record, this.#respond)
+  }
+
+  #onAnswer(response: ResponseRecord): void {
+    this.#unanswered--
+    const sender = this.#sender
+    // A channel that is gone takes no answers: the once-only table keeps them for whoever asks again.
+    if (sender === undefined || this.#core.session === undefined) return
+    try {
+      sender.push(response)
+    } catch (error) {
+      if (!(error instanceof LsxError) || error.code !== 'TOO_LARGE') throw error
+      this.#options.logger.error(
+        { channelId: response.id },
+        'an answer is over the frame limit; LS is told TOO_LARGE in its place',
+      )
+      sender.push({
+        id: response.id,
+        status: ResponseStatus.failed,
+        payload: EMPTY,
+        meta: encodeMap({ code: 'TOO_LARGE' }),
+      })
+    }
+    this.#options.counters.responses++
+    this.#endWhenAnswered()
+  }
+
+  #endWhenAnswered(): void {
+    if (this.#unanswered > 0 || this.#core.state.name !== 'draining') return
+    this.#sender?.flush()
+    this.#core.nothingInFlight()
+  }
+
+  #sendBody(body: Buffer): void {
+    if (this.#core.session === undefined) return
+    this.#core.sendBody(FrameType.response, body)
+    if (this.#options.socket.bufferedBytes <= this.#options.maxBufferedBytes) return
+    const error = new LsxError(
+      'BUSY',
+      `LS does not read: over ${this.#options.maxBufferedBytes} bytes of answers lie unsent`,
+    )
+    this.#core.drop('policy', error, CloseCode.dropped)
+  }
+}
