@@ -1,0 +1,85 @@
+import { z } from 'zod'
+import { fields, loadConfig } from '../config/index.ts'
+
+const xchangeSchema = (baseDir: string) =>
+  z
+    .strictObject({
+      bankCode: fields.bankCodeField,
+      storeDir: fields.pathField(baseDir),
+      logLevel: fields.logLevelField.default('info'),
+      trustDomain: fields.trustDomainField,
+      tls: fields.tlsField(baseDir),
+      identityKeyFile: fields.pathField(baseDir),
+      dial: z.enum(['ls', 'xchange']).default('ls'),
+      ls: z.strictObject({
+        identities: z.array(fields.identityPinField(baseDir)).min(1).max(8),
+        allow: fields.addressesField,
+        host: fields.hostField.optional(),
+        port: fields.portField.optional(),
+      }),
+      listen: z
+        .strictObject({
+          host: fields.hostField.default('127.0.0.1'),
+          port: fields.portField,
+          maxConnections: fields.countField(1, 65_536).default(64),
+        })
+        .optional(),
+      frames: fields.section({ maxFrameBytes: fields.maxFrameBytesField }),
+      kx: fields.section({
+        timeoutMs: fields.durationMsField(100, 60_000).default(5_000),
+        channelBinding: z.boolean().default(true),
+      }),
+      reconnect: fields.section({
+        minDelayMs: fields.durationMsField(1, 60_000).default(100),
+        maxDelayMs: fields.durationMsField(1, 3_600_000).default(30_000),
+        stableAfterMs: fields.durationMsField(0).default(60_000),
+        dialTimeoutMs: fields.durationMsField(100, 120_000).default(10_000),
+      }),
+      requests: fields.section({
+        window: fields.countField(1, 65_536).default(1_024),
+        maxConcurrent: fields.countField(1, 65_536).default(1_024),
+        minBudgetMs: fields.durationMsField(0, 60_000).default(5),
+        maxUnreadBytes: fields.countField(65_536, 1_073_741_824).default(16_777_216),
+      }),
+      onceOnly: fields.section({
+        maxEntries: fields.countField(1, 10_000_000).default(100_000),
+        maxBytes: fields.countField(1_048_576, 17_179_869_184).default(67_108_864),
+        keepMs: fields.durationMsField(1_000).default(86_400_000),
+      }),
+      handlers: z.strictObject({
+        modules: z.array(fields.pathField(baseDir)).max(100).default([]),
+        http: z
+          .array(
+            z.strictObject({
+              methods: z.array(z.string().min(1).max(64)).min(1).max(1_000),
+              url: z.url(),
+              caFile: fields.pathField(baseDir).optional(),
+              maxConnections: fields.countField(1, 10_000).default(64),
+              connectTimeoutMs: fields.durationMsField(10, 60_000).default(2_000),
+              maxResponseBytes: fields.countField(1_024, 1_048_576).default(262_144),
+            }),
+          )
+          .max(100)
+          .default([]),
+      }),
+      drain: fields.section({ timeoutMs: fields.durationMsField(0, 600_000).default(10_000) }),
+    })
+    .refine((config) => config.dial === 'xchange' || config.listen !== undefined, {
+      message: 'a node that LS dials must listen',
+      path: ['listen'],
+    })
+    .refine((config) => config.dial === 'ls' || (config.ls.host !== undefined && config.ls.port !== undefined), {
+      message: 'a node that dials LS needs the host and port of LS',
+      path: ['ls', 'host'],
+    })
+    .refine((config) => config.handlers.modules.length + config.handlers.http.length > 0, {
+      message: 'name at least one module or http target, or nothing can be answered',
+      path: ['handlers'],
+    })
+
+export type XchangeConfig = z.output<ReturnType<typeof xchangeSchema>>
+
+/** @throws LsxError BAD_REQUEST naming every problem of the file with its path */
+export function loadXchangeConfig(file: string, env: Readonly<Record<string, string | undefined>>): XchangeConfig {
+  return loadConfig(file, xchangeSchema, env)
+}

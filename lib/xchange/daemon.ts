@@ -1,0 +1,297 @@
+import { readFileSync } from 'node:fs'
+import {
+  createSecureContext,
+  daysLeft,
+  EXPIRY_WARNING_DAYS,
+  loadIdentityKey,
+  loadTlsMaterial,
+  lsSpiffeId,
+  readIdentityPin,
+  type TlsMaterial,
+} from '../certs/index.ts'
+import {
+  AllowList,
+  ChannelListener,
+  DialSlots,
+  keepConnected,
+  newBootId,
+  RefusalLog,
+  type TlsTarget,
+} from '../channel/index.ts'
+import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
+import { type Clock, describeError, type Logger, LsxError, type Service, ServiceGroup } from '../runtime/index.ts'
+import { openStore, type Store } from '../store/index.ts'
+import type { XchangeConfig } from './config.ts'
+import { createDispatcher, type Dispatcher } from './dispatcher.ts'
+import { GenerationFence, validateGeneration } from './fence.ts'
+import { XchangeGate } from './gate.ts'
+import { loadHandlerModules } from './handler-modules.ts'
+import { HttpForward } from './http-forward.ts'
+import { LsLink } from './ls-link.ts'
+import { MemoryOnceOnlyTable } from './once-only.ts'
+import type { Route } from './route.ts'
+
+export interface XchangeDaemonOptions {
+  readonly config: XchangeConfig
+  /** Where the configuration came from; modules are named relative to it. */
+  readonly configFile: string
+  readonly reloadConfig: () => XchangeConfig
+  readonly version: string
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly random: () => number
+  readonly onStoreStalled: () => void
+}
+
+/** Reads keys, certificates, pins and modules as a start would. Throws what the start would throw. */
+export async function checkXchangeFiles(
+  options: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'logger'>,
+): Promise<void> {
+  const { config } = options
+  loadTlsMaterial(config.tls)
+  identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+  readPins(config)
+  new AllowList(config.ls.allow)
+  const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
+  await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
+}
+
+function readPins(config: XchangeConfig): readonly Buffer[] {
+  return config.ls.identities.map((pin) => {
+    const publicKey = readIdentityPin(pin)
+    checkIdentityPublicKey(publicKey)
+    return publicKey
+  })
+}
+
+/** The node: puts all parts together, starts them in order and stops them in reverse. */
+export class XchangeDaemon {
+  readonly #options: XchangeDaemonOptions
+  readonly #services: ServiceGroup
+  #store: Store | undefined
+  #link: LsLink | undefined
+  #listener: ChannelListener | undefined
+  #dispatcher: Dispatcher | undefined
+  #secureContext: ReturnType<typeof createSecureContext> | undefined
+  #pins: readonly Buffer[] = []
+  #draining = false
+  #stopped: Promise<void> | undefined
+  readonly #dialling = new AbortController()
+  #dialled: Promise<void> = Promise.resolve()
+
+  constructor(options: XchangeDaemonOptions) {
+    this.#options = options
+    this.#services = new ServiceGroup(options.logger)
+  }
+
+  /** The port of the https listener, also where 0 was asked for; 0 where this xchange dials. */
+  get port(): number {
+    return this.#listener?.port ?? 0
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#start(signal)
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const { config, clock, logger, version } = this.#options
+    const material = loadTlsMaterial(config.tls)
+    this.#noteCertificate(material)
+    this.#secureContext = createSecureContext(material)
+    const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+    this.#pins = readPins(config)
+    const store = openStore({
+      path: config.storeDir,
+      clock,
+      onStall: (error) => {
+        logger.fatal(
+          { error: describeError(error) },
+          'the store has stopped committing; ending, so that a fresh process recovers',
+        )
+        this.#options.onStoreStalled()
+      },
+    })
+    this.#store = store
+    const fence = new GenerationFence(store.table('fence', { validate: validateGeneration }))
+    const { routes, services } = await collectRoutes(this.#options, signal)
+    const dispatcher = createDispatcher({
+      bankCode: config.bankCode,
+      routes,
+      onceOnly: new MemoryOnceOnlyTable({
+        clock,
+        logger,
+        maxEntries: config.onceOnly.maxEntries,
+        maxBytes: config.onceOnly.maxBytes,
+        ttlMs: config.onceOnly.keepMs,
+      }),
+      clock,
+      logger,
+      maxConcurrent: config.requests.maxConcurrent,
+      minBudgetMs: config.requests.minBudgetMs,
+      maxPayloadBytes: config.frames.maxFrameBytes - 256,
+    })
+    this.#dispatcher = dispatcher
+    const link = this.#createLink(identity, fence, dispatcher)
+    this.#link = link
+    await this.#services.start([...services, ...this.#createListener(link, material)], signal)
+    if (config.dial === 'xchange') this.#startDialling({ host: config.ls.host ?? '', port: config.ls.port ?? 0 }, link)
+    logger.info(
+      {
+        notify: 'READY=1',
+        version,
+        pid: process.pid,
+        bankCode: config.bankCode,
+        port: this.port,
+        methods: [...routes.keys()],
+      },
+      'xchanged is ready',
+    )
+  }
+
+  /** Drains the channel and stops everything. Safe to call twice. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  /** Takes keys, certificates and pins as they are on disk now; the channel goes on. Other options need a restart. */
+  reload(): void {
+    const { logger, reloadConfig } = this.#options
+    const config = reloadConfig()
+    const material = loadTlsMaterial(config.tls)
+    this.#pins = readPins(config)
+    this.#secureContext = createSecureContext(material)
+    this.#listener?.renewMaterial(material)
+    this.#noteCertificate(material)
+    const fixed = Object.keys(config).filter((name) => name !== 'tls' && name !== 'ls') as (keyof XchangeConfig)[]
+    const needRestart = fixed.filter(
+      (name) => JSON.stringify(config[name]) !== JSON.stringify(this.#options.config[name]),
+    )
+    logger.info({ audit: true, needRestart }, 'the configuration was reloaded: keys, certificates and pins')
+  }
+
+  #createLink(identity: Identity, fence: GenerationFence, dispatcher: Dispatcher): LsLink {
+    const { config, clock, logger } = this.#options
+    return new LsLink({
+      config,
+      identity,
+      pins: () => this.#pins,
+      bootId: newBootId(),
+      highestGeneration: () => fence.highest,
+      acceptGeneration: (generation) => fence.accept(generation),
+      onRequest: (request, respond) => dispatcher.dispatch(request, respond),
+      clock,
+      logger,
+      defer: setImmediate,
+    })
+  }
+
+  #createListener(link: LsLink, material: TlsMaterial): readonly Service[] {
+    const { config, clock, logger } = this.#options
+    if (config.listen === undefined) return []
+    this.#listener = new ChannelListener({
+      host: config.listen.host,
+      port: config.listen.port,
+      material,
+      maxFrameBytes: config.frames.maxFrameBytes,
+      maxConnections: config.listen.maxConnections,
+      gate: new XchangeGate(config, link, () => this.#draining),
+      refusals: new RefusalLog(logger, clock),
+      logger,
+    })
+    return [this.#listener]
+  }
+
+  #startDialling(dial: { host: string; port: number }, link: LsLink): void {
+    const { config, clock, logger, random } = this.#options
+    const target = (): TlsTarget => {
+      if (this.#secureContext === undefined) throw new LsxError('INTERNAL', 'no TLS context')
+      return {
+        ...dial,
+        secureContext: this.#secureContext,
+        expectedSpiffeId: lsSpiffeId(config.trustDomain),
+        allowList: new AllowList(config.ls.allow),
+      }
+    }
+    let ended: Promise<void> = Promise.resolve()
+    this.#dialled = keepConnected({
+      attempt: {
+        connect: async (signal) => {
+          try {
+            ended = (await link.connect(target(), signal)).ended
+          } catch (error) {
+            if (!signal.aborted)
+              logger.warn({ error: describeError(error) }, `cannot reach LS at ${dial.host}:${dial.port}; trying again`)
+            throw error
+          }
+        },
+        ended: () => ended,
+      },
+      backoff: config.reconnect,
+      slots: new DialSlots(1),
+      clock,
+      random,
+      signal: this.#dialling.signal,
+      onWaiting: () => {},
+    }).catch((error) => {
+      logger.fatal({ error: describeError(error) }, 'the reconnect loop ended: this is a defect; restart xchanged')
+    })
+  }
+
+  async #stop(): Promise<void> {
+    const { config, clock, logger } = this.#options
+    this.#draining = true
+    const { timeoutMs } = config.drain
+    logger.info({ drainTimeoutMs: timeoutMs }, 'xchanged is draining')
+    this.#dialling.abort(new LsxError('SHUTTING_DOWN', 'the xchange is stopping'))
+    const signal = AbortSignal.timeout(timeoutMs + 500)
+    const dispatched = this.#dispatcher?.drain(signal).catch(() => {
+      logger.warn({ inFlight: this.#dispatcher?.inFlight }, 'handlers are still at work at the end of the drain')
+    })
+    await this.#link?.drain(clock.monotonicMs() + timeoutMs, signal)
+    await dispatched
+    this.#dispatcher?.stop()
+    await this.#dialled
+    await this.#services.stop(AbortSignal.timeout(2_000))
+    await this.#store?.close()
+    logger.info({ notify: 'STOPPING=1' }, 'xchanged has stopped')
+  }
+
+  #noteCertificate(material: TlsMaterial): void {
+    const days = daysLeft(material.certificate, this.#options.clock.nowMs())
+    if (days < EXPIRY_WARNING_DAYS) {
+      this.#options.logger.warn(
+        { daysLeft: days },
+        "this xchange's certificate expires soon: issue it again and reload",
+      )
+    }
+  }
+}
+
+/** The routes of all modules and http targets. A method that two of them serve is a mistake. */
+async function collectRoutes(
+  { config, configFile, logger }: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'logger'>,
+  signal: AbortSignal,
+): Promise<{ routes: ReadonlyMap<string, Route>; services: readonly Service[]; forwards: readonly HttpForward[] }> {
+  const modules = await loadHandlerModules(
+    { modules: config.handlers.modules, configFile, bankCode: config.bankCode, logger },
+    signal,
+  )
+  const routes = new Map<string, Route>(modules.routes)
+  const forwards: HttpForward[] = []
+  for (const { methods, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } of config.handlers.http) {
+    const tls = caFile === undefined ? {} : { tls: { ca: readFileSync(caFile, 'utf8') } }
+    const forward = new HttpForward({ url, maxConnections, connectTimeoutMs, maxResponseBytes, ...tls })
+    forwards.push(forward)
+    for (const method of methods) {
+      if (routes.has(method)) throw new LsxError('BAD_REQUEST', `method ${method} is served twice`, { party: 'self' })
+      routes.set(method, forward.route(method))
+    }
+  }
+  return { routes, services: [modules, ...forwards], forwards }
+}

@@ -1,0 +1,305 @@
+import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord } from '../frames/index.ts'
+import { type Clock, describeError, type ErrorCode, type Logger, LsxError } from '../runtime/index.ts'
+import { Admission } from './admission.ts'
+import { Execution, type Respond } from './execution.ts'
+import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
+import { type BeginResult, type KnownKey, type OnceOnlyTable, requestDigest, type StoredResponse } from './once-only.ts'
+import { PayloadCodec } from './payload.ts'
+import { ResponseWriter } from './responses.ts'
+import type { Routes } from './route.ts'
+import { RunningExecutions } from './running-executions.ts'
+import { whenSettled } from './when-settled.ts'
+
+export interface Dispatcher {
+  /**
+   * Takes a request. `respond` is called once, now or later, perhaps after the budget is over; never for a handler that
+   * does not come back.
+   */
+  dispatch(request: RequestRecord, respond: Respond): void
+  /** Requests that hold a place of `maxConcurrent`. */
+  readonly inFlight: number
+  /** Takes nothing new. Resolves when nothing is in flight; rejects with the signal's reason when that comes first. */
+  drain(signal: AbortSignal): Promise<void>
+  /** Takes nothing new and tells all handlers to stop. What they still answer is passed on. */
+  stop(): void
+}
+
+export interface DispatcherOptions {
+  readonly bankCode: string
+  readonly routes: Routes
+  readonly onceOnly: OnceOnlyTable
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Requests at work at once; more are refused with BUSY. Default 1,024. */
+  readonly maxConcurrent?: number
+  /** A request with less budget is refused whatever its method. Default 5 ms. */
+  readonly minBudgetMs?: number
+  /** Of a request and of a response. Default: what the default frame carries. */
+  readonly maxPayloadBytes?: number
+  /** Repetitions that wait for one running key; more are answered in doubt at once. Default 16. */
+  readonly maxRepetitionsWaiting?: number
+  /** A handler that has not come back so long after its budget loses its place. Default 5 min. */
+  readonly abandonAfterMs?: number
+}
+
+/** Header, tag and the other fields of the record, generously. */
+const FRAME_OVERHEAD_BYTES = 256
+
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  return new OnceOnlyDispatcher(options)
+}
+
+/**
+ * The order of the checks is the point of it. A refusal tells the app that nothing was done, so it must not be given
+ * for a key that was used before: each refusal first asks the once-only table, and what that knows is the answer.
+ */
+class OnceOnlyDispatcher implements Dispatcher {
+  readonly #onceOnly: OnceOnlyTable
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #admission: Admission
+  readonly #responses: ResponseWriter
+  readonly #maxRepetitionsWaiting: number
+  readonly #running: RunningExecutions
+  #phase: 'accepting' | 'draining' | 'stopped' = 'accepting'
+
+  constructor(options: DispatcherOptions) {
+    this.#onceOnly = options.onceOnly
+    this.#clock = options.clock
+    this.#logger = options.logger
+    this.#maxRepetitionsWaiting = options.maxRepetitionsWaiting ?? 16
+    this.#running = new RunningExecutions({
+      clock: options.clock,
+      abandonAfterMs: options.abandonAfterMs ?? 300_000,
+      onAbandoned: (execution) => this.#abandon(execution),
+    })
+    const codec = new PayloadCodec()
+    const maxPayloadBytes = options.maxPayloadBytes ?? DEFAULT_MAX_FRAME_BYTES - FRAME_OVERHEAD_BYTES
+    const { bankCode, routes, clock, logger, maxConcurrent = 1_024, minBudgetMs = 5 } = options
+    this.#admission = new Admission({
+      bankCode,
+      routes,
+      clock,
+      logger,
+      codec,
+      maxConcurrent,
+      minBudgetMs,
+      maxPayloadBytes,
+    })
+    this.#responses = new ResponseWriter({ codec, maxPayloadBytes })
+  }
+
+  get inFlight(): number {
+    return this.#running.size
+  }
+
+  dispatch(request: RequestRecord, respond: Respond): void {
+    const digest = requestDigest(request)
+    const twin = this.#running.get(request.key)
+    if (twin !== undefined) {
+      this.#joinTwin(twin, digest, request.id, respond)
+      return
+    }
+    const admitted =
+      this.#phase === 'accepting'
+        ? this.#admission.admit(request, digest, respond, this.#running.size)
+        : ('SHUTTING_DOWN' satisfies ErrorCode)
+    if (!(admitted instanceof Execution)) {
+      this.#refuseUnlessKnown(request, digest, respond, admitted)
+      return
+    }
+    // In the table of the running before the once-only table is asked: a repetition that comes meanwhile joins it.
+    this.#running.add(admitted)
+    whenSettled(
+      () => this.#onceOnly.begin(request.key, digest),
+      (result) => this.#keyBegun(admitted, result),
+      (error) => this.#beginFailed(admitted, error),
+    )
+  }
+
+  drain(signal: AbortSignal): Promise<void> {
+    if (this.#phase === 'accepting') this.#phase = 'draining'
+    return this.#running.whenIdle(signal)
+  }
+
+  stop(): void {
+    this.#phase = 'stopped'
+    this.#running.stop(new LsxError('SHUTTING_DOWN', 'the xchange is shutting down'))
+  }
+
+  /** A repetition of a key that runs here waits for the same answer. */
+  #joinTwin(twin: Execution, digest: Buffer, requestId: number, respond: Respond): void {
+    if (!twin.digest.equals(digest)) {
+      this.#send(respond, requestId, this.#responses.refused('DUPLICATE_MISMATCH'))
+    } else if (twin.repetitionsWaiting >= this.#maxRepetitionsWaiting) {
+      this.#send(respond, requestId, this.#responses.inDoubt)
+    } else {
+      twin.addRepetition(requestId, respond)
+    }
+  }
+
+  #refuseUnlessKnown(request: RequestRecord, digest: Buffer, respond: Respond, code: ErrorCode): void {
+    whenSettled(
+      () => this.#onceOnly.find(request.key, digest),
+      (known) => {
+        const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known)
+        this.#send(respond, request.id, response)
+      },
+      (error) => {
+        this.#logger.error(
+          { idempotencyKey: request.key, error: describeError(error) },
+          'the once-only table cannot be read',
+        )
+        this.#send(respond, request.id, this.#responses.inDoubt)
+      },
+    )
+  }
+
+  /** Without running anything. What runs elsewhere on the same table is in doubt for us. */
+  #responseFor(known: KnownKey): StoredResponse {
+    if (known.kind === 'done') return known.response
+    return known.kind === 'mismatch' ? this.#responses.refused('DUPLICATE_MISMATCH') : this.#responses.inDoubt
+  }
+
+  #keyBegun(execution: Execution, result: BeginResult): void {
+    if (result.kind === 'new') this.#run(execution)
+    else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result))
+    else if (execution.route.inquire === undefined) this.#finish(execution, this.#responses.inDoubt)
+    else this.#inquire(execution, execution.route.inquire)
+  }
+
+  #beginFailed(execution: Execution, error: unknown): void {
+    execution.invocation.log.error({ error: describeError(error) }, 'the once-only table cannot record the key')
+    const full = error instanceof LsxError && error.code === 'STORE_FULL'
+    this.#settle(execution, full ? this.#responses.refused('STORE_FULL') : this.#responses.inDoubt)
+  }
+
+  #inquire(execution: Execution, inquire: (key: string) => Promise<InquiryAnswer>): void {
+    whenSettled(
+      () => inquire(execution.invocation.key),
+      (answer) => {
+        // The bank's code need not be TypeScript: what is neither true nor false settles nothing.
+        if (answer?.done === true) this.#finish(execution, this.#responses.ok(answer.payload, execution.invocation))
+        else if (answer?.done === false) this.#run(execution)
+        else this.#finish(execution, this.#responses.inDoubt)
+      },
+      (error) => {
+        execution.invocation.log.error({ error: describeError(error) }, 'the inquiry about a key in doubt failed')
+        this.#finish(execution, this.#responses.inDoubt)
+      },
+    )
+  }
+
+  #run(execution: Execution): void {
+    const { invocation, route, payload } = execution
+    // The once-only table or the inquiry may have taken the budget, and the xchange may have stopped meanwhile.
+    if (this.#phase === 'stopped') {
+      this.#releaseAndRefuse(execution, 'SHUTTING_DOWN')
+      return
+    }
+    if (!this.#admission.hasTimeFor(execution)) {
+      this.#releaseAndRefuse(execution, 'DEADLINE_EXCEEDED')
+      return
+    }
+    const startedMs = this.#clock.monotonicMs()
+    whenSettled(
+      () => route.handler(payload, invocation),
+      (value) => {
+        this.#admission.learn(execution, startedMs)
+        this.#finish(execution, this.#responses.ok(value, invocation))
+      },
+      (error) => {
+        // A system that cannot be reached says nothing about how long its work takes.
+        if (handlerEndingOf(error) !== 'notReached') this.#admission.learn(execution, startedMs)
+        this.#handlerThrew(execution, error)
+      },
+    )
+  }
+
+  #handlerThrew(execution: Execution, error: unknown): void {
+    const { invocation } = execution
+    switch (handlerEndingOf(error)) {
+      case 'failed': {
+        const { code, message, body } = error as HandlerError
+        this.#finish(execution, this.#responses.failed(code, message, body, invocation))
+        return
+      }
+      case 'notReached':
+        invocation.log.warn({ error: describeError(error) }, "the bank's system was not reached")
+        this.#releaseAndRefuse(execution, 'BUSY')
+        return
+      case 'inDoubt':
+        invocation.log.error({ error: describeError(error) }, 'the outcome of a request is not known')
+        this.#finish(execution, this.#responses.inDoubt)
+        return
+      default:
+        if (invocation.toldToStop) {
+          invocation.log.error({ error: describeError(error) }, 'a handler stopped before its end when it was told to')
+          this.#finish(execution, this.#responses.inDoubt)
+        } else {
+          invocation.log.error({ error: describeError(error) }, 'a handler failed')
+          this.#finish(execution, this.#responses.failed('HANDLER_FAILED', 'the handler failed', undefined, invocation))
+        }
+    }
+  }
+
+  #releaseAndRefuse(execution: Execution, code: ErrorCode): void {
+    const refuse = () => this.#settle(execution, this.#responses.refused(code))
+    whenSettled(
+      () => this.#onceOnly.release(execution.invocation.key),
+      refuse,
+      (error) => {
+        execution.invocation.log.error({ error: describeError(error) }, 'the once-only table cannot release the key')
+        refuse()
+      },
+    )
+  }
+
+  /** Keeps the response, then sends it: an answer that a repetition would not get again must not leave. */
+  #finish(execution: Execution, response: StoredResponse): void {
+    const settle = () => this.#settle(execution, response)
+    whenSettled(
+      () => this.#onceOnly.finish(execution.invocation.key, response),
+      settle,
+      (error) => {
+        // The handler did its work, and its answer is the truth; a repetition of the key will be in doubt.
+        execution.invocation.log.error({ error: describeError(error) }, 'the once-only table cannot keep the response')
+        settle()
+      },
+    )
+  }
+
+  #settle(execution: Execution, response: StoredResponse): void {
+    execution.invocation.close()
+    this.#running.remove(execution)
+    execution.forEachWaiting((requestId, respond) => this.#send(respond, requestId, response))
+  }
+
+  #send(respond: Respond, requestId: number, response: StoredResponse): void {
+    const record: ResponseRecord = {
+      id: requestId,
+      status: response.status,
+      payload: response.payload,
+      meta: response.meta,
+    }
+    try {
+      respond(record)
+    } catch (error) {
+      this.#logger.error({ error: describeError(error) }, 'a response could not be handed to the channel')
+    }
+  }
+
+  /** Should the handler come back after all, its answer is still used. */
+  #abandon(execution: Execution): void {
+    const { invocation } = execution
+    invocation.log.error(
+      { overdueMs: Math.round(this.#clock.monotonicMs() - invocation.deadlineMs) },
+      'a handler does not come back; its place is given to others and its key is in doubt',
+    )
+    whenSettled(
+      () => this.#onceOnly.finish(invocation.key, this.#responses.inDoubt),
+      () => {},
+      (error) => invocation.log.error({ error: describeError(error) }, 'the once-only table cannot keep the response'),
+    )
+  }
+}

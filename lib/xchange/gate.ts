@@ -1,0 +1,71 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { lsSpiffeId } from '../certs/index.ts'
+import { AllowList, type ChannelSocket, type ListenerGate, type ListenerPeer } from '../channel/index.ts'
+import { LsxError } from '../runtime/index.ts'
+import type { XchangeConfig } from './config.ts'
+import type { LsLink } from './ls-link.ts'
+
+/** Lets LS in and nobody else: address, then certificate; the pinned identity is for the kx to prove. */
+export class XchangeGate implements ListenerGate {
+  readonly #config: XchangeConfig
+  readonly #link: LsLink
+  readonly #allowList: AllowList
+  readonly #isDraining: () => boolean
+
+  constructor(config: XchangeConfig, link: LsLink, isDraining: () => boolean) {
+    this.#config = config
+    this.#link = link
+    this.#allowList = new AllowList(config.ls.allow)
+    this.#isDraining = isDraining
+  }
+
+  permitsAddress(address: string | undefined): boolean {
+    return this.#allowList.permits(address)
+  }
+
+  admitChannel(peer: ListenerPeer): void {
+    if (this.#isDraining()) throw new LsxError('SHUTTING_DOWN', 'LS connected while this xchange was draining')
+    if (this.#config.dial === 'xchange')
+      throw new LsxError('REFUSED', 'a channel was asked for, but this xchange dials LS itself')
+    if (!this.#isLs(peer)) {
+      throw new LsxError(
+        'NOT_LS',
+        `a peer that is not LS asked for a channel: its certificate does not name ${lsSpiffeId(this.#config.trustDomain)}`,
+      )
+    }
+  }
+
+  onChannel(peer: ListenerPeer, socket: ChannelSocket, exporter: Buffer): void {
+    this.#link.accept(socket, exporter, peer.address)
+  }
+
+  /** LS learns the session id; anybody else of this CA only that the process lives. */
+  onRequest(peer: ListenerPeer, request: IncomingMessage, response: ServerResponse): void {
+    if (request.method !== 'GET' && request.method !== 'HEAD') this.#send(response, 405, { error: 'method' })
+    else if (request.url !== '/health') this.#send(response, 404, { error: 'path' })
+    else if (!this.#isLs(peer)) this.#send(response, 200, { status: 'ok' })
+    else {
+      const { session } = this.#link
+      this.#send(response, 200, {
+        status: 'ok',
+        bankCode: this.#config.bankCode,
+        connected: session === undefined ? 0 : 1,
+        sessionId: session?.sessionId.toString('hex') ?? null,
+      })
+    }
+  }
+
+  #isLs(peer: ListenerPeer): boolean {
+    return peer.spiffeId === lsSpiffeId(this.#config.trustDomain)
+  }
+
+  #send(response: ServerResponse, status: number, body: Record<string, unknown>): void {
+    const text = JSON.stringify(body)
+    response.writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-store',
+    })
+    response.end(text)
+  }
+}

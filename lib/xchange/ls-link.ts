@@ -1,0 +1,208 @@
+import {
+  type ChannelCounters,
+  type ChannelSocket,
+  CloseCode,
+  type DropCause,
+  dialChannel,
+  type KxReason,
+  newChannelCounters,
+  newX25519KeyPair,
+  type TlsTarget,
+  XchangeChannel,
+} from '../channel/index.ts'
+import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
+import type { Identity, Session, XchangeKxConfig } from '../kx/index.ts'
+import { type Clock, describeError, type Logger, LsxError } from '../runtime/index.ts'
+import type { XchangeConfig } from './config.ts'
+
+const NO_BYTES = Buffer.alloc(0)
+
+export interface LsLinkOptions {
+  readonly config: XchangeConfig
+  readonly identity: Identity
+  /** Ed25519, 32 bytes each. */
+  readonly pins: () => readonly Buffer[]
+  /** 16 bytes, new at each start. */
+  readonly bootId: Buffer
+  /** The highest generation accepted so far; on disk before `acceptGeneration` returns. */
+  readonly highestGeneration: () => number
+  readonly acceptGeneration: (generation: number) => void
+  readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly defer: (flush: () => void) => void
+}
+
+interface Leg {
+  readonly channel: XchangeChannel
+  readonly address: string
+  settle: { keyed: () => void; failed: (error: LsxError) => void; ended: () => void }
+}
+
+/**
+ * The one channel to LS. A newer socket takes over only once its kx is done: whoever cannot complete the kx, an older
+ * LS among them, never disturbs the channel that serves.
+ */
+export class LsLink {
+  readonly counters: ChannelCounters = newChannelCounters()
+  readonly #options: LsLinkOptions
+  #active: Leg | undefined
+  #candidate: Leg | undefined
+  #stopping = false
+
+  constructor(options: LsLinkOptions) {
+    this.#options = options
+  }
+
+  get session(): Session | undefined {
+    return this.#active?.channel.session
+  }
+
+  /** LS has connected; the gate has checked address and certificate. */
+  accept(socket: ChannelSocket, exporter: Buffer, address: string): void {
+    const leg = this.#open(socket, exporter, address)
+    leg.keyed.catch(() => {})
+  }
+
+  /** Dials LS and resolves when the channel is keyed; `ended` resolves at its end. */
+  async connect(target: TlsTarget, signal: AbortSignal): Promise<{ ended: Promise<void> }> {
+    const { config, clock } = this.#options
+    const dialled = await dialChannel(
+      { ...target, maxFrameBytes: config.frames.maxFrameBytes, timeoutMs: config.reconnect.dialTimeoutMs },
+      clock,
+      signal,
+    )
+    const leg = this.#open(dialled.socket, dialled.exporter, dialled.address)
+    await leg.keyed
+    return { ended: leg.ended }
+  }
+
+  drop(): void {
+    this.#active?.channel.drop('local', undefined)
+    this.#candidate?.channel.drop('local', undefined)
+  }
+
+  /** Tells LS to send no more, answers what came, says goodbye. Resolves when the socket is gone or `signal` aborts. */
+  async drain(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    this.#stopping = true
+    this.#candidate?.channel.drop('local', undefined, CloseCode.goodbye)
+    const active = this.#active
+    if (active === undefined) return
+    await new Promise<void>((resolve) => {
+      const { ended } = active.settle
+      const done = () => {
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      active.settle.ended = () => {
+        ended()
+        done()
+      }
+      signal.addEventListener('abort', done, { once: true })
+      active.channel.drain(deadlineMs)
+      if (signal.aborted) done()
+    })
+    active.channel.drop('local', undefined, CloseCode.goodbye)
+  }
+
+  #open(socket: ChannelSocket, exporter: Buffer, address: string): { keyed: Promise<void>; ended: Promise<void> } {
+    const { config, clock, logger, onRequest, defer } = this.#options
+    this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
+    const channel = new XchangeChannel({
+      config: {
+        role: 'xchange',
+        bankCode: config.bankCode,
+        times: { kxTimeoutMs: config.kx.timeoutMs, kxRetryMs: config.kx.timeoutMs },
+        newKx: (epoch) => this.#newKx(epoch, config.kx.channelBinding ? exporter : NO_BYTES),
+      },
+      socket,
+      onRequest,
+      observer: {
+        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(leg, session, reason, durationMs),
+        onKxFailed: (error) => this.#onKxFailed(leg, error),
+        onPeerDraining: () => logger.info({}, 'LS is draining; it will come back by itself'),
+        onClosed: (cause, error) => this.#onClosed(leg, cause, error),
+        acceptGeneration: (generation) => this.#options.acceptGeneration(generation),
+      },
+      counters: this.counters,
+      clock,
+      logger,
+      maxFrameBytes: config.frames.maxFrameBytes,
+      maxBufferedBytes: config.requests.maxUnreadBytes,
+      defer,
+    })
+    const settle: Leg['settle'] = { keyed: () => {}, failed: () => {}, ended: () => {} }
+    const keyed = new Promise<void>((resolve, reject) => {
+      settle.keyed = resolve
+      settle.failed = reject
+    })
+    const ended = new Promise<void>((resolve) => {
+      settle.ended = resolve
+    })
+    const leg: Leg = { channel, address, settle }
+    this.#candidate = leg
+    channel.open()
+    return { keyed, ended }
+  }
+
+  #newKx(epoch: number, exporter: Buffer): XchangeKxConfig {
+    const { config, identity, bootId } = this.#options
+    return {
+      bankCode: config.bankCode,
+      highestGeneration: this.#options.highestGeneration(),
+      exporter,
+      newKeyPair: newX25519KeyPair,
+      identity,
+      pinnedIdentities: this.#options.pins(),
+      offer: { windowRecords: config.requests.window, maxFrameBytes: config.frames.maxFrameBytes, bootId },
+      epoch,
+    }
+  }
+
+  #onKxCompleted(leg: Leg, session: Session, reason: KxReason, durationMs: number): void {
+    const facts = {
+      sessionId: session.sessionId.toString('hex'),
+      epoch: session.epoch,
+      generation: session.generation,
+      durationMs,
+    }
+    this.#options.logger.info({ ...facts, reason, address: leg.address }, 'key exchange completed')
+    if (this.#candidate !== leg) return
+    const before = this.#active
+    this.#candidate = undefined
+    this.#active = leg
+    this.counters.connects++
+    before?.channel.drop('local', superseded(), CloseCode.superseded)
+    leg.settle.keyed()
+    if (this.#stopping) leg.channel.drop('local', undefined, CloseCode.goodbye)
+  }
+
+  #onKxFailed(leg: Leg, error: LsxError): void {
+    this.#options.logger.error(
+      { audit: true, code: error.code, address: leg.address, error: describeError(error) },
+      `key exchange failed: ${error.message}`,
+    )
+  }
+
+  #onClosed(leg: Leg, cause: DropCause, error: LsxError | undefined): void {
+    const { logger } = this.#options
+    const wasActive = this.#active === leg
+    if (wasActive) this.#active = undefined
+    if (this.#candidate === leg) this.#candidate = undefined
+    this.counters.drops[cause]++
+    const facts = {
+      cause,
+      address: leg.address,
+      wasActive,
+      ...(error === undefined ? {} : { code: error.code, error: describeError(error) }),
+    }
+    if (error === undefined) logger.info(facts, 'the channel to LS ended')
+    else logger.warn({ audit: cause === 'policy', ...facts }, `the channel to LS ended: ${error.message}`)
+    leg.settle.failed(error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed'))
+    leg.settle.ended()
+  }
+}
+
+function superseded(): LsxError {
+  return new LsxError('CHANNEL_DOWN', 'a newer socket of LS took over')
+}
