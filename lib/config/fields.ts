@@ -1,0 +1,41 @@
+import { resolve } from 'node:path'
+import { z } from 'zod'
+
+/** Fields that both daemons' configurations are made of. Each bound is a decision: see docs/OPERATIONS.md. */
+
+const DAY_MS = 86_400_000
+
+export const bankCodeField = z.string().regex(/^[A-Za-z0-9._-]{1,32}$/, 'a bank code is 1 to 32 of A-Z a-z 0-9 . _ -')
+export const durationMsField = (minMs: number, maxMs: number = 30 * DAY_MS) => z.int().min(minMs).max(maxMs)
+export const countField = (min: number, max: number) => z.int().min(min).max(max)
+export const portField = z.int().min(0).max(65_535)
+export const hostField = z.string().min(1).max(253)
+export const logLevelField = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+export const trustDomainField = z
+  .string()
+  .regex(/^[a-z0-9.-]{1,255}$/, 'a trust domain is lower-case letters, digits, dots and dashes')
+export const addressesField = z.array(z.string().min(1)).max(10_000)
+
+/** A path; a relative one belongs to the folder of the configuration file. */
+export const pathField = (baseDir: string) =>
+  z
+    .string()
+    .min(1)
+    .transform((path) => resolve(baseDir, path))
+
+/** A pinned identity: `ed25519:<base64>`, or the path of a .pub file. */
+export const identityPinField = (baseDir: string) =>
+  z
+    .string()
+    .min(1)
+    .transform((pin) => (pin.startsWith('ed25519:') ? pin : resolve(baseDir, pin)))
+
+export const tlsField = (baseDir: string) =>
+  z.strictObject({ keyFile: pathField(baseDir), certFile: pathField(baseDir), caFile: pathField(baseDir) })
+
+/** A section whose every option has a default may be left out whole. */
+export function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape).prefault({} as never)
+}
+
+export const maxFrameBytesField = countField(1_024, 1_048_576).default(65_536)

@@ -1,0 +1,2 @@
+export * as fields from './fields.ts'
+export { type ConfigProblem, loadConfig } from './load.ts'

@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { parseDocument } from 'yaml'
+import type { z } from 'zod'
+import { LsxError } from '../runtime/index.ts'
+import { interpolate } from './interpolate.ts'
+
+/** A field of the file that is wrong, with the path to it. */
+export interface ConfigProblem {
+  readonly path: string
+  readonly message: string
+}
+
+const MAX_CONFIG_BYTES = 4_194_304
+
+/**
+ * Reads a YAML file into a frozen, typed configuration. The schema is made for the file's folder, to which relative
+ * paths belong. All problems are reported at once.
+ *
+ * @throws LsxError BAD_REQUEST (party self) with `facts.problems`
+ */
+export function loadConfig<T>(
+  file: string,
+  schemaFor: (baseDir: string) => z.ZodType<T>,
+  env: Readonly<Record<string, string | undefined>>,
+): T {
+  const path = resolve(file)
+  const document = parseDocument(readText(path), { uniqueKeys: true, prettyErrors: true })
+  if (document.errors.length > 0) {
+    throw configError(
+      path,
+      document.errors.map((error) => ({ path: '', message: error.message.split('\n', 1)[0] ?? '' })),
+    )
+  }
+  const missing = interpolate(document, env)
+  if (missing.length > 0) {
+    throw configError(
+      path,
+      missing.map((name) => ({ path: '', message: `the environment has no ${name}, and the file gives no default` })),
+    )
+  }
+  const parsed = schemaFor(dirname(path)).safeParse(toPlain(document, path))
+  if (!parsed.success) throw configError(path, parsed.error.issues.flatMap(describeIssue))
+  return deepFreeze(parsed.data)
+}
+
+function readText(path: string): string {
+  try {
+    const text = readFileSync(path, 'utf8')
+    if (text.length > MAX_CONFIG_BYTES) throw new Error(`larger than ${MAX_CONFIG_BYTES} bytes`)
+    return text
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new LsxError('BAD_REQUEST', `cannot read the configuration ${path}: ${why}`, { cause, party: 'self' })
+  }
+}
+
+function toPlain(document: ReturnType<typeof parseDocument>, path: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 50 })
+  } catch (cause) {
+    throw configError(path, [{ path: '', message: cause instanceof Error ? cause.message : String(cause) }])
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): ConfigProblem[] {
+  const path = issue.path.map(String).join('.')
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: path === '' ? key : `${path}.${key}`, message: 'unknown option' }))
+  }
+  return [{ path, message: issue.message }]
+}
+
+function configError(file: string, problems: readonly ConfigProblem[]): LsxError {
+  const lines = problems.map(({ path, message }) => `  ${path === '' ? '' : `${path}: `}${message}`)
+  return new LsxError('BAD_REQUEST', `${file} is not a valid configuration:\n${lines.join('\n')}`, {
+    party: 'self',
+    facts: { problems },
+  })
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
+  for (const inner of Object.values(value)) deepFreeze(inner)
+  return Object.freeze(value)
+}

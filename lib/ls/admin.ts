@@ -1,0 +1,171 @@
+import { z } from 'zod'
+import { fields } from '../config/index.ts'
+import type { IpcConnection, IpcHandler, Message } from '../ipc/index.ts'
+import { type Clock, describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
+import type { BankLink } from './bank-link.ts'
+import type { Registry } from './registry.ts'
+import { bankStatus } from './status.ts'
+import type { SwitchContext } from './switch-context.ts'
+
+/** What an operator can do to the daemon as a whole. */
+export interface DaemonControl {
+  status(): Record<string, unknown>
+  /** Begins the orderly end of the process. */
+  drain(): void
+  /** Reads the configuration again. Resolves with what changed. */
+  reload(): Promise<Record<string, unknown>>
+}
+
+const bankOrAll = z.strictObject({ bank: fields.bankCodeField.optional(), all: z.boolean().optional() })
+const oneBank = z.strictObject({ bank: fields.bankCodeField })
+
+const HOUR_MS = 3_600_000
+const uptimeQuery = z.strictObject({
+  bank: fields.bankCodeField.optional(),
+  sinceMs: z
+    .int()
+    .min(0)
+    .default(24 * HOUR_MS),
+  limit: z.int().min(1).max(10_000).default(1_000),
+})
+
+/** The operators' socket: `{op, id, ...}` answered by `{id, ok: true, result}` or `{id, ok: false, code, message}`. */
+export class AdminHandler implements IpcHandler {
+  readonly #context: SwitchContext
+  readonly #registry: Registry
+  readonly #control: DaemonControl
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #followers = new Map<IpcConnection, () => void>()
+  readonly #operations: Readonly<
+    Record<string, (options: unknown, connection: IpcConnection, id: unknown) => unknown>
+  > = {
+    status: (options) => this.#status(bankOrAll.parse(options)),
+    uptime: (options) => this.#uptime(uptimeQuery.parse(options)),
+    'uptime-follow': (options, connection, id) => this.#follow(bankOrAll.parse(options), connection, id),
+    rekey: (options) => this.#each(bankOrAll.parse(options), (link) => link.rekey('operator')),
+    drop: (options) => this.#each(oneBank.parse(options), (link) => link.drop()),
+    quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
+    resume: (options) => this.#resume(oneBank.parse(options)),
+    drain: () => {
+      this.#control.drain()
+      return { draining: true }
+    },
+    reload: () => this.#control.reload(),
+  }
+
+  constructor(context: SwitchContext, registry: Registry, control: DaemonControl) {
+    this.#context = context
+    this.#registry = registry
+    this.#control = control
+    this.#clock = context.clock
+    this.#logger = context.logger
+  }
+
+  onMessage(connection: IpcConnection, message: Message): void {
+    const { op, id, ...options } = message
+    const operation = typeof op === 'string' && Object.hasOwn(this.#operations, op) ? this.#operations[op] : undefined
+    if (operation === undefined)
+      throw new LsxError('BAD_REQUEST', `op: operators can ask for ${Object.keys(this.#operations).join(', ')}`)
+    if (op !== 'status' && op !== 'uptime')
+      this.#logger.info({ audit: true, op, options }, 'an operator gave a command')
+    void this.#run(() => operation(options, connection, id), connection, id)
+  }
+
+  onClose(connection: IpcConnection): void {
+    this.#followers.get(connection)?.()
+    this.#followers.delete(connection)
+  }
+
+  async #run(operation: () => unknown, connection: IpcConnection, id: unknown): Promise<void> {
+    try {
+      const result = await operation()
+      if (result !== undefined) connection.reply({ id, ok: true, result })
+    } catch (thrown) {
+      const error = thrown instanceof z.ZodError ? badOptions(thrown) : toLsxError(thrown)
+      if (error.code === 'INTERNAL') this.#logger.error({ error: describeError(error) }, 'an operator command failed')
+      connection.reply({ id, ok: false, code: error.code, message: error.message })
+    }
+  }
+
+  #chosen(options: { bank?: string | undefined }): readonly BankLink[] {
+    return options.bank === undefined ? this.#registry.all() : [this.#registry.require(options.bank)]
+  }
+
+  #status(options: { bank?: string | undefined }): Record<string, unknown> {
+    const banks = this.#chosen(options).map((link) => bankStatus(link, this.#context.uptime, this.#clock))
+    return { daemon: this.#control.status(), banks }
+  }
+
+  #uptime(options: z.output<typeof uptimeQuery>): Record<string, unknown> {
+    const nowMs = this.#clock.nowMs()
+    const banks = this.#chosen(options).map((link) => ({
+      bankCode: link.bank.code,
+      name: link.bank.name,
+      state: link.state.name,
+      ...this.#context.uptime.figures(link.bank.code, nowMs),
+    }))
+    const transitions = this.#context.uptime.query({
+      ...(options.bank === undefined ? {} : { bankCode: options.bank }),
+      sinceMs: Math.max(0, nowMs - options.sinceMs),
+      limit: options.limit,
+    })
+    return { banks, transitions }
+  }
+
+  /** Transitions as they happen, until the operator's connection ends. */
+  #follow(options: { bank?: string | undefined }, connection: IpcConnection, id: unknown): undefined {
+    this.onClose(connection)
+    const unsubscribe = this.#context.uptime.subscribe((transition) => {
+      if (options.bank === undefined || options.bank === transition.bankCode) {
+        connection.reply({ id, event: 'transition', data: { ...transition } })
+      }
+    })
+    this.#followers.set(connection, unsubscribe)
+    return undefined
+  }
+
+  #each(
+    options: { bank?: string | undefined; all?: boolean | undefined },
+    act: (link: BankLink) => void,
+  ): Record<string, unknown> {
+    if (options.bank === undefined && options.all !== true)
+      throw new LsxError('BAD_REQUEST', 'name a bank, or ask for all')
+    const links = this.#chosen(options)
+    // For one bank its error is the answer; for all, one that is down does not keep the others.
+    if (options.bank !== undefined) for (const link of links) act(link)
+    else return { banks: links.map((link) => actOn(link, act)) }
+    return { banks: links.map((link) => ({ bankCode: link.bank.code, ok: true })) }
+  }
+
+  async #quarantine({ bank, reason }: { bank: string; reason: string }): Promise<Record<string, unknown>> {
+    const link = this.#registry.require(bank)
+    // First the channel, then the disk: a slow disk must not leave a suspect bank connected.
+    link.quarantine(reason)
+    await this.#context.quarantines.put(bank, { bankCode: bank, reason, sinceMs: this.#clock.nowMs() })
+    return { bankCode: bank, state: link.state.name, reason }
+  }
+
+  async #resume({ bank }: { bank: string }): Promise<Record<string, unknown>> {
+    const link = this.#registry.require(bank)
+    if (link.state.name !== 'quarantined') throw new LsxError('BAD_REQUEST', `bank ${bank} is not in quarantine`)
+    await this.#context.quarantines.remove(bank)
+    link.resume()
+    return { bankCode: bank, state: link.state.name }
+  }
+}
+
+function actOn(link: BankLink, act: (link: BankLink) => void): Record<string, unknown> {
+  try {
+    act(link)
+    return { bankCode: link.bank.code, ok: true }
+  } catch (thrown) {
+    const error = toLsxError(thrown)
+    return { bankCode: link.bank.code, ok: false, code: error.code, message: error.message }
+  }
+}
+
+function badOptions(error: z.ZodError): LsxError {
+  const problems = error.issues.map((issue) => `${issue.path.join('.') || 'options'}: ${issue.message}`)
+  return new LsxError('BAD_REQUEST', problems.join('; '))
+}

@@ -1,0 +1,505 @@
+import { readIdentityPin, xchangeSpiffeId } from '../certs/index.ts'
+import {
+  AllowList,
+  type ChannelCounters,
+  type ChannelSocket,
+  CloseCode,
+  DialError,
+  type DropCause,
+  dialChannel,
+  type KxReason,
+  keepConnected,
+  LsChannel,
+  newChannelCounters,
+  newSessionId,
+  newX25519KeyPair,
+  type TlsTarget,
+} from '../channel/index.ts'
+import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
+import { describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
+import type { BankConfig } from './config.ts'
+import type { KxRecord } from './kx-record.ts'
+import { isAllowed, type LinkCause, type LinkFailure, type LinkState } from './link-state.ts'
+import { type LaneBlock, RequestLane } from './request-lane.ts'
+import type { RoutedRequest } from './routed-request.ts'
+import type { SwitchContext } from './switch-context.ts'
+
+const NO_BYTES = Buffer.alloc(0)
+
+/** A socket on its way to being the link's channel. */
+interface Candidate {
+  readonly channel: LsChannel<RoutedRequest>
+  readonly address: string
+  readonly certificateNotAfter: Date
+  /** Resolves when keyed, rejects when it ends before. */
+  readonly keyed: PromiseWithResolvers
+  readonly ended: PromiseWithResolvers
+}
+
+interface PromiseWithResolvers {
+  readonly promise: Promise<void>
+  resolve(): void
+  reject(error: LsxError): void
+}
+
+/** Holds the one perpetual channel to a bank: dials or accepts, keys, replaces, drains and quarantines it. */
+export class BankLink {
+  readonly bank: BankConfig
+  readonly lane: RequestLane
+  readonly counters: ChannelCounters = newChannelCounters()
+  readonly #context: SwitchContext
+  readonly #logger: Logger
+  readonly #allowList: AllowList
+  readonly #pins: readonly Buffer[]
+  #state: LinkState
+  #candidate: Candidate | undefined
+  #active: Candidate | undefined
+  #everConnected = false
+  readonly #firstAttemptDone: PromiseWithResolvers = withResolvers()
+  #dialling: { readonly abort: AbortController; readonly done: Promise<void> } | undefined
+  #lastFailure: LinkFailure | undefined
+  #nextDialAtMs: number | undefined
+  #kxRecord: KxRecord | undefined
+
+  /** Reads a bank's allow-list and pins, and throws what the constructor would throw. */
+  static check(bank: BankConfig): void {
+    new AllowList(bank.allow)
+    readPins(bank)
+  }
+
+  /** Throws BAD_REQUEST or IDENTITY_DENIED when the bank's allow-list or pins cannot be used. */
+  constructor(bank: BankConfig, context: SwitchContext) {
+    this.bank = bank
+    this.#context = context
+    this.#logger = context.logger.child({ bankCode: bank.code })
+    this.#allowList = new AllowList(bank.allow)
+    this.#pins = readPins(bank)
+    this.#state = { name: 'idle', sinceMs: context.clock.monotonicMs() }
+    this.#kxRecord = this.#readKxRecord()
+    this.lane = new RequestLane(
+      {
+        early: bank.early ?? context.config.requests.early,
+        bounds: context.config.requests,
+        maxFrameBytes: context.config.frames.maxFrameBytes,
+        clock: context.clock,
+        logger: this.#logger,
+      },
+      this.#waitingForKey(),
+    )
+  }
+
+  get state(): LinkState {
+    return this.#state
+  }
+
+  get session(): Session | undefined {
+    return this.#active?.channel.session
+  }
+
+  get inFlight(): number {
+    return this.#active?.channel.inFlight ?? 0
+  }
+
+  get lastFailure(): LinkFailure | undefined {
+    return this.#lastFailure
+  }
+
+  get kxRecord(): KxRecord | undefined {
+    return this.#kxRecord
+  }
+
+  /** Monotonic ms of the next dial, while the link waits for one. */
+  get nextDialAtMs(): number | undefined {
+    return this.#state.name === 'idle' ? this.#nextDialAtMs : undefined
+  }
+
+  get peer(): { address: string; certificateNotAfter: Date } | undefined {
+    return this.#active
+  }
+
+  /** Resolves when the first try for a channel has come to its end, well or badly. */
+  get firstAttempt(): Promise<void> {
+    return this.#firstAttemptDone.promise
+  }
+
+  /** True when the pin files hold other identities than those this link was made with. */
+  pinsChanged(): boolean {
+    const now = readPins(this.bank)
+    return now.length !== this.#pins.length || now.some((pin, index) => this.#pins[index]?.equals(pin) !== true)
+  }
+
+  /** Begins to hold the channel. Where the xchange dials, that is to wait for it. */
+  start(): void {
+    if (this.bank.dial === 'ls' && this.#dialling === undefined && this.#state.name !== 'quarantined')
+      this.#startDialling()
+  }
+
+  /** A socket that the xchange dialled; the gate has checked address and certificate. */
+  accept(socket: ChannelSocket, exporter: Buffer, peer: { address: string; certificateNotAfter: Date }): void {
+    // The newest socket of a bank counts: an older one that is not keyed yet gives way, one that serves goes on until then.
+    this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
+    const candidate = this.#openCandidate(socket, exporter, peer)
+    candidate.keyed.promise.catch(() => {})
+    candidate.channel.open()
+  }
+
+  permitsAddress(address: string | undefined): boolean {
+    return this.#allowList.permits(address)
+  }
+
+  /** Where and as whom the xchange is to be reached. For banks that LS dials. */
+  tlsTarget(): TlsTarget {
+    return {
+      host: this.bank.host ?? '',
+      port: this.bank.port ?? 0,
+      secureContext: this.#context.secureContext,
+      expectedSpiffeId: xchangeSpiffeId(this.#context.config.trustDomain, this.bank.code),
+      allowList: this.#allowList,
+    }
+  }
+
+  rekey(reason: KxReason): void {
+    if (this.#state.name !== 'connected')
+      throw new LsxError('CHANNEL_DOWN', `the channel is ${this.#state.name}; there is no session to replace`)
+    this.#state.channel.rekey(reason)
+  }
+
+  /** Ends the socket by an operator's word; the link comes back by itself. */
+  drop(): void {
+    const candidate = this.#active ?? this.#candidate
+    if (candidate === undefined)
+      throw new LsxError('CHANNEL_DOWN', `the channel is ${this.#state.name}; there is no socket to drop`)
+    candidate.channel.drop('local', undefined, CloseCode.dropped)
+  }
+
+  /** Takes no more requests, finishes those in flight, says goodbye. Resolves when the socket is gone or `signal` aborts. */
+  async drain(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    this.#dialling?.abort.abort(new LsxError('SHUTTING_DOWN', 'the link is stopped'))
+    this.#candidate?.channel.drop('local', undefined, CloseCode.goodbye)
+    this.lane.block({ code: 'SHUTTING_DOWN', message: 'LS is shutting down', mayWait: false })
+    const active = this.#active
+    if (active !== undefined) {
+      active.channel.drain(deadlineMs)
+      if (this.#state.name === 'connected')
+        this.#enter({ name: 'draining', sinceMs: this.#nowMs(), channel: active.channel }, {})
+      await settledOrAborted(active.ended.promise, signal)
+      active.channel.drop('local', undefined, CloseCode.goodbye)
+    }
+    await this.#dialling?.done
+    this.#dialling = undefined
+    this.lane.stop()
+  }
+
+  quarantine(reason: string): void {
+    if (this.#state.name === 'quarantined') return
+    this.#dialling?.abort.abort(new LsxError('QUARANTINED', reason))
+    this.#dialling = undefined
+    const error = new LsxError('QUARANTINED', `quarantined: ${reason}`)
+    this.#candidate?.channel.drop('policy', error, CloseCode.refused)
+    this.#active?.channel.drop('policy', error, CloseCode.refused)
+    this.#enter({ name: 'quarantined', sinceMs: this.#nowMs(), reason }, { cause: 'policy', error })
+    this.lane.block({ code: 'QUARANTINED', message: error.message, mayWait: false })
+    this.#firstAttemptDone.resolve()
+  }
+
+  resume(): void {
+    if (this.#state.name !== 'quarantined') throw new LsxError('BAD_REQUEST', 'the bank is not in quarantine')
+    this.#enter({ name: 'idle', sinceMs: this.#nowMs() }, {})
+    this.lane.block(this.#waitingForKey())
+    this.start()
+  }
+
+  #nowMs(): number {
+    return this.#context.clock.monotonicMs()
+  }
+
+  #waitingForKey(): LaneBlock {
+    return this.#everConnected
+      ? { code: 'CHANNEL_DOWN', message: 'the channel is down; LS is reconnecting', mayWait: true }
+      : { code: 'KEY_PENDING', message: 'the channel has no session key yet', mayWait: true }
+  }
+
+  // ---- sockets
+
+  #startDialling(): void {
+    const abort = new AbortController()
+    const { config, clock, random, dialSlots } = this.#context
+    const done = keepConnected({
+      attempt: { connect: (signal) => this.#connect(signal), ended: (signal) => this.#ended(signal) },
+      backoff: config.reconnect,
+      slots: dialSlots,
+      clock,
+      random,
+      signal: abort.signal,
+      onWaiting: (delayMs) => {
+        this.#nextDialAtMs = clock.monotonicMs() + delayMs
+      },
+    }).catch((error) => {
+      this.#logger.fatal({ error: describeError(error) }, 'the reconnect loop ended: this is a defect; restart lsd')
+    })
+    this.#dialling = { abort, done }
+  }
+
+  async #connect(signal: AbortSignal): Promise<void> {
+    const { config, clock } = this.#context
+    this.#enter({ name: 'dialing', sinceMs: this.#nowMs() }, {})
+    try {
+      const { exporter, socket, address, certificateNotAfter } = await dialChannel(
+        {
+          ...this.tlsTarget(),
+          maxFrameBytes: config.frames.maxFrameBytes,
+          timeoutMs: config.reconnect.dialTimeoutMs,
+        },
+        clock,
+        signal,
+      )
+      const candidate = this.#openCandidate(socket, exporter, { address, certificateNotAfter })
+      candidate.channel.open()
+      await candidate.keyed.promise
+    } catch (thrown) {
+      const error = toLsxError(thrown)
+      if (this.#state.name === 'dialing') {
+        const cause: DropCause = error instanceof DialError ? error.dropCause : 'local'
+        this.#fail(cause, error)
+        this.#enter({ name: 'idle', sinceMs: this.#nowMs() }, { cause, error })
+      }
+      throw error
+    } finally {
+      this.#firstAttemptDone.resolve()
+    }
+  }
+
+  async #ended(signal: AbortSignal): Promise<void> {
+    const active = this.#active
+    if (active !== undefined) await settledOrAborted(active.ended.promise, signal)
+    signal.throwIfAborted()
+  }
+
+  #openCandidate(
+    socket: ChannelSocket,
+    exporter: Buffer,
+    peer: { address: string; certificateNotAfter: Date },
+  ): Candidate {
+    const { config, clock } = this.#context
+    const binding = config.kx.channelBinding ? exporter : NO_BYTES
+    const channel: LsChannel<RoutedRequest> = new LsChannel<RoutedRequest>({
+      config: {
+        role: 'ls',
+        bankCode: this.bank.code,
+        times: { kxTimeoutMs: config.kx.timeoutMs, kxRetryMs: config.kx.retryMs },
+        newKx: (epoch) => this.#newKx(epoch, binding),
+      },
+      socket,
+      owner: this.lane,
+      observer: {
+        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(candidate, session, reason, durationMs),
+        onKxFailed: (error, reason) => this.#onKxFailed(error, reason),
+        onPeerDraining: () => {
+          this.#logger.info({}, 'the xchange is draining; requests wait for its return')
+          if (this.#active === candidate) {
+            this.lane.block({
+              code: 'CHANNEL_DOWN',
+              message: 'the xchange is shutting down or restarting',
+              mayWait: true,
+            })
+          }
+        },
+        onClosed: (cause, error) => this.#onClosed(candidate, cause, error),
+      },
+      counters: this.counters,
+      clock,
+      logger: this.#logger,
+      maxFrameBytes: config.frames.maxFrameBytes,
+      defer: this.#context.defer,
+    })
+    const candidate: Candidate = { channel, ...peer, keyed: withResolvers(), ended: withResolvers() }
+    this.#candidate = candidate
+    if (this.#active === undefined) this.#enter({ name: 'securing', sinceMs: this.#nowMs(), channel }, {})
+    return candidate
+  }
+
+  #newKx(epoch: number, exporter: Buffer): LsKxConfig {
+    const { config, random, generation, staticKeys, identity } = this.#context
+    return {
+      bankCode: this.bank.code,
+      generation,
+      exporter,
+      staticKeys,
+      newEphemeral: newX25519KeyPair,
+      identity,
+      pinnedIdentities: this.#pins,
+      epoch,
+      sessionId: newSessionId(),
+      terms: {
+        echoIntervalMs: config.echo.intervalMs,
+        echoTimeoutMs: config.echo.timeoutMs ?? Math.ceil(config.echo.intervalMs / 2),
+        // Up to a tenth early, so that channels that were keyed together do not renew together.
+        rekeyAfterMs: Math.max(1, Math.floor(config.rekey.afterMs * (1 - random() / 10))),
+        rekeyAfterFrames: config.rekey.afterFrames,
+        rekeyAfterBytes: config.rekey.afterBytes,
+        maxFrameBytes: config.frames.maxFrameBytes,
+      },
+    }
+  }
+
+  // ---- what the channel tells
+
+  #onKxCompleted(candidate: Candidate, session: Session, reason: KxReason, durationMs: number): void {
+    const sessionId = session.sessionId.toString('hex')
+    this.#logger.info({ sessionId, epoch: session.epoch, reason, durationMs }, 'key exchange completed')
+    if (this.#candidate === candidate) {
+      const before = this.#active
+      this.#candidate = undefined
+      this.#active = candidate
+      this.counters.connects++
+      this.#everConnected = true
+      this.#nextDialAtMs = undefined
+      this.#enter({ name: 'connected', sinceMs: this.#nowMs(), channel: candidate.channel }, {})
+      before?.channel.drop('local', superseded(), CloseCode.superseded)
+      this.lane.attach(candidate.channel)
+      candidate.keyed.resolve()
+      this.#firstAttemptDone.resolve()
+    } else this.#recordRekey(session)
+    this.#writeKxRecord(session)
+  }
+
+  #onKxFailed(error: LsxError, reason: KxReason): void {
+    this.#logger.error({ reason, error: describeError(error) }, `key exchange failed: ${error.message}`)
+    if (error.code === 'IDENTITY_DENIED') this.#context.refusals.record(error, { bankCode: this.bank.code })
+    this.#fail('kx', error)
+  }
+
+  #onClosed(candidate: Candidate, cause: DropCause, error: LsxError | undefined): void {
+    if (error !== undefined && cause === 'policy') this.#context.refusals.record(error, { bankCode: this.bank.code })
+    const isActive = this.#active === candidate
+    const isCandidate = this.#candidate === candidate
+    if (isActive) this.#active = undefined
+    if (isCandidate) this.#candidate = undefined
+    if (isActive || (isCandidate && this.#state.name === 'securing')) {
+      this.counters.drops[cause]++
+      if (error !== undefined) this.#fail(cause, error)
+      if (this.#state.name !== 'quarantined') {
+        this.#enter({ name: 'idle', sinceMs: this.#nowMs() }, { cause, ...(error === undefined ? {} : { error }) })
+        if (isActive) this.lane.block(this.#waitingForKey())
+      }
+      // A newer socket that is being keyed takes the place of the one that is gone.
+      if (this.#candidate !== undefined && this.#state.name === 'idle') {
+        this.#enter({ name: 'securing', sinceMs: this.#nowMs(), channel: this.#candidate.channel }, {})
+      }
+    }
+    this.#writeKxRecord(undefined)
+    candidate.keyed.reject(error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed'))
+    candidate.ended.resolve()
+    this.#firstAttemptDone.resolve()
+  }
+
+  // ---- state and records
+
+  #fail(cause: DropCause, error: LsxError): void {
+    this.#lastFailure = { atMs: this.#context.clock.nowMs(), cause, code: error.code, message: error.message }
+  }
+
+  #enter(next: LinkState, { cause, error }: LinkCause): void {
+    const from = this.#state
+    if (!isAllowed(from.name, next.name)) {
+      throw new LsxError('INTERNAL', `a link cannot go from ${from.name} to ${next.name}`)
+    }
+    this.#state = next
+    const session = this.#active?.channel.session
+    const facts = {
+      from: from.name,
+      to: next.name,
+      ...(cause === undefined ? {} : { cause }),
+      ...(error === undefined ? {} : { code: error.code, detail: error.message }),
+      ...(next.name === 'connected' && session !== undefined
+        ? { sessionId: session.sessionId.toString('hex'), epoch: session.epoch }
+        : {}),
+      durationMs: next.sinceMs - from.sinceMs,
+    }
+    this.#context.uptime.record({ atMs: this.#context.clock.nowMs(), bankCode: this.bank.code, ...facts })
+    if (error === undefined) this.#logger.info(facts, `channel ${next.name}`)
+    else this.#logger.warn({ ...facts, error: describeError(error) }, `channel ${next.name}: ${error.message}`)
+  }
+
+  #recordRekey(session: Session): void {
+    if (this.#state.name !== 'connected') return
+    this.#context.uptime.record({
+      atMs: this.#context.clock.nowMs(),
+      bankCode: this.bank.code,
+      from: 'connected',
+      to: 'connected',
+      sessionId: session.sessionId.toString('hex'),
+      epoch: session.epoch,
+      durationMs: this.#nowMs() - this.#state.sinceMs,
+    })
+  }
+
+  #readKxRecord(): KxRecord | undefined {
+    try {
+      return this.#context.kxRecords.get(this.bank.code)
+    } catch (error) {
+      this.#logger.error({ error: describeError(error) }, 'the stored kx record is damaged; a new one takes its place')
+      return undefined
+    }
+  }
+
+  #writeKxRecord(session: Session | undefined): void {
+    const { counters } = this
+    const before = this.#kxRecord
+    const record: KxRecord = {
+      bankCode: this.bank.code,
+      sessionId: session?.sessionId.toString('hex') ?? before?.sessionId ?? '',
+      state: this.#state.name,
+      status: this.#active?.channel.session === undefined ? 0 : 1,
+      lsStatic: session?.ownStatic.toString('hex') ?? before?.lsStatic ?? '',
+      xchangeStatic: session?.peerStatic.toString('hex') ?? before?.xchangeStatic ?? '',
+      xchangeIdentity: session?.peerIdentity.toString('hex') ?? before?.xchangeIdentity ?? '',
+      epoch: session?.epoch ?? before?.epoch ?? 0,
+      lastKxAtMs: session?.establishedAtMs ?? before?.lastKxAtMs ?? 0,
+      kxStarted: counters.kxStarted,
+      kxCompleted: counters.kxCompleted,
+      kxFailed: counters.kxFailed,
+    }
+    this.#kxRecord = record
+    this.#context.kxRecords.put(this.bank.code, record).catch((error) => {
+      this.#logger.error({ error: describeError(error) }, 'the kx record could not be stored; the channel goes on')
+    })
+  }
+}
+
+function readPins(bank: BankConfig): readonly Buffer[] {
+  return bank.identities.map((pin) => {
+    const publicKey = readIdentityPin(pin)
+    checkIdentityPublicKey(publicKey)
+    return publicKey
+  })
+}
+
+function superseded(): LsxError {
+  return new LsxError('CHANNEL_DOWN', 'a newer socket of the same bank took over')
+}
+
+function withResolvers(): PromiseWithResolvers {
+  let resolve: () => void = () => {}
+  let reject: (error: LsxError) => void = () => {}
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve
+    reject = onReject
+  })
+  return { promise, resolve, reject }
+}
+
+/** Resolves when `promise` settles or the signal aborts, whichever is first. */
+async function settledOrAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  let onAbort: () => void = () => {}
+  const aborted = new Promise<void>((resolve) => {
+    onAbort = resolve
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import { fields, loadConfig } from '../config/index.ts'
+
+const earlyPolicy = z.enum(['queue', 'reject'])
+
+const bankSchema = (baseDir: string) =>
+  z
+    .strictObject({
+      code: fields.bankCodeField,
+      name: z.string().max(100).default(''),
+      dial: z.enum(['ls', 'xchange']).default('ls'),
+      host: fields.hostField.optional(),
+      port: fields.portField.optional(),
+      allow: fields.addressesField,
+      identities: z.array(fields.identityPinField(baseDir)).min(1).max(8),
+      early: earlyPolicy.optional(),
+    })
+    .refine((bank) => bank.dial === 'xchange' || (bank.host !== undefined && bank.port !== undefined), {
+      message: 'a bank that LS dials needs host and port',
+      path: ['host'],
+    })
+
+const lsSchema = (baseDir: string) =>
+  z.strictObject({
+    runtimeDir: fields.pathField(baseDir),
+    storeDir: fields.pathField(baseDir),
+    logLevel: fields.logLevelField.default('info'),
+    trustDomain: fields.trustDomainField,
+    tls: fields.tlsField(baseDir),
+    identityKeyFile: fields.pathField(baseDir),
+    listen: z.strictObject({
+      host: fields.hostField.default('127.0.0.1'),
+      port: fields.portField,
+      allow: fields.addressesField.default([]),
+      maxConnections: fields.countField(1, 65_536).default(4_096),
+    }),
+    apps: fields.section({
+      maxConnections: fields.countField(1, 65_536).default(256),
+      maxMessageBytes: fields.countField(1_024, 16_777_216).default(2_097_152),
+      maxPending: fields.countField(1, 1_048_576).default(65_536),
+    }),
+    requests: fields.section({
+      early: earlyPolicy.default('queue'),
+      maxQueued: fields.countField(0, 1_048_576).default(10_000),
+      maxQueuedBytes: fields.countField(0, 1_073_741_824).default(67_108_864),
+    }),
+    frames: fields.section({ maxFrameBytes: fields.maxFrameBytesField }),
+    kx: fields.section({
+      timeoutMs: fields.durationMsField(100, 60_000).default(5_000),
+      retryMs: fields.durationMsField(100).default(30_000),
+      channelBinding: z.boolean().default(true),
+    }),
+    rekey: fields.section({
+      afterMs: fields.durationMsField(1_000, 7_000_000).default(3_600_000),
+      afterFrames: fields.countField(2, 16_000_000).default(1_048_576),
+      afterBytes: fields.countField(1_024, Number.MAX_SAFE_INTEGER).default(1_073_741_824),
+    }),
+    echo: fields.section({
+      intervalMs: fields.durationMsField(50, 3_600_000).default(10_000),
+      timeoutMs: fields.durationMsField(25, 3_600_000).optional(),
+    }),
+    health: fields.section({ intervalMs: fields.durationMsField(0, 86_400_000).default(60_000) }),
+    reconnect: fields.section({
+      minDelayMs: fields.durationMsField(1, 60_000).default(100),
+      maxDelayMs: fields.durationMsField(1, 3_600_000).default(30_000),
+      stableAfterMs: fields.durationMsField(0).default(60_000),
+      dialTimeoutMs: fields.durationMsField(100, 120_000).default(10_000),
+      maxConcurrentDials: fields.countField(1, 4_096).default(64),
+    }),
+    start: fields.section({ readyWithinMs: fields.durationMsField(0, 600_000).default(10_000) }),
+    drain: fields.section({ timeoutMs: fields.durationMsField(0, 600_000).default(10_000) }),
+    uptimeLog: fields.section({
+      dir: fields.pathField(baseDir).optional(),
+      maxFileBytes: fields.countField(65_536, 1_073_741_824).default(10_485_760),
+      keepFiles: fields.countField(1, 1_000).default(14),
+    }),
+    banks: z
+      .array(bankSchema(baseDir))
+      .max(100_000)
+      .superRefine((banks, context) => {
+        const seen = new Set<string>()
+        banks.forEach((bank, index) => {
+          if (seen.has(bank.code))
+            context.addIssue({ code: 'custom', path: [index, 'code'], message: `bank ${bank.code} is listed twice` })
+          seen.add(bank.code)
+        })
+      }),
+  })
+
+export type LsConfig = z.output<ReturnType<typeof lsSchema>>
+export type BankConfig = LsConfig['banks'][number]
+
+/** @throws LsxError BAD_REQUEST naming every problem of the file with its path */
+export function loadLsConfig(file: string, env: Readonly<Record<string, string | undefined>>): LsConfig {
+  return loadConfig(file, lsSchema, env)
+}

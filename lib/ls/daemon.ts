@@ -1,0 +1,320 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  createSecureContext,
+  daysLeft,
+  EXPIRY_WARNING_DAYS,
+  loadIdentityKey,
+  loadTlsMaterial,
+  type TlsMaterial,
+} from '../certs/index.ts'
+import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
+import { IpcServer } from '../ipc/index.ts'
+import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
+import { type Clock, describeError, type Logger, type Service, ServiceGroup } from '../runtime/index.ts'
+import { openStore, type Store } from '../store/index.ts'
+import { AdminHandler } from './admin.ts'
+import { BankLink } from './bank-link.ts'
+import type { LsConfig } from './config.ts'
+import { LsGate, type Phase } from './gate.ts'
+import { nextGeneration, validateGeneration } from './generation.ts'
+import { HealthCheck } from './health-check.ts'
+import { validateKxRecord } from './kx-record.ts'
+import { validateQuarantine } from './quarantine.ts'
+import { Registry } from './registry.ts'
+import { Router } from './router.ts'
+import type { SwitchContext } from './switch-context.ts'
+import { RollingLog, UptimeLedger } from './uptime/index.ts'
+
+export interface LsDaemonOptions {
+  readonly config: LsConfig
+  /** Reads the configuration again, for a reload. */
+  readonly reloadConfig: () => LsConfig
+  readonly version: string
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Evenly from 0 to 1, for jitter only. */
+  readonly random: () => number
+  /** The store has stopped committing: the process must end at once, for its supervisor to start it anew. */
+  readonly onStoreStalled: () => void
+  /** An operator asked for the end of the process. */
+  readonly onDrainAsked: () => void
+}
+
+/** Reads keys, certificates and pins as a start would, without starting anything. Throws what the start would throw. */
+export function checkLsFiles(config: LsConfig): void {
+  loadTlsMaterial(config.tls)
+  loadIdentity(config)
+  new AllowList(config.listen.allow)
+  for (const bank of config.banks) BankLink.check(bank)
+}
+
+function loadIdentity(config: LsConfig): Identity {
+  return identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+}
+
+/** The switch: puts all parts together, starts them in order and stops them in reverse. */
+export class LsDaemon {
+  readonly #options: LsDaemonOptions
+  readonly #services: ServiceGroup
+  #phase: Phase = 'starting'
+  #startedAtMs = 0
+  #store: Store | undefined
+  #context: SwitchContext | undefined
+  #registry: Registry | undefined
+  #router: Router | undefined
+  #listener: ChannelListener | undefined
+  #certificate: TlsMaterial['certificate'] | undefined
+  #stopped: Promise<void> | undefined
+  #reloading: Promise<unknown> = Promise.resolve()
+
+  constructor(options: LsDaemonOptions) {
+    this.#options = options
+    this.#services = new ServiceGroup(options.logger)
+  }
+
+  get phase(): Phase {
+    return this.#phase
+  }
+
+  /** The port of the https listener, also where 0 was asked for. */
+  get port(): number {
+    return this.#listener?.port ?? 0
+  }
+
+  /** Resolves when every bank's first key exchange has come to its end, or the time for that is over. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { config, clock, logger, version } = this.#options
+    this.#startedAtMs = clock.nowMs()
+    try {
+      const context = await this.#createContext(signal)
+      const registry = new Registry(context)
+      this.#registry = registry
+      const router = new Router(registry, clock)
+      this.#router = router
+      await this.#services.start(this.#createServices(context, registry, router), signal)
+      await registry.apply(config.banks, 0)
+      await Promise.race([
+        Promise.all(
+          registry
+            .all()
+            .filter((link) => link.bank.dial === 'ls')
+            .map((link) => link.firstAttempt),
+        ),
+        readyTimeout(clock, config.start.readyWithinMs),
+      ])
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+    if (this.#phase !== 'starting') return
+    this.#phase = 'ready'
+    const connected = this.#registry?.all().filter((link) => link.session !== undefined).length ?? 0
+    logger.info(
+      {
+        notify: 'READY=1',
+        version,
+        pid: process.pid,
+        generation: this.#context?.generation,
+        banks: config.banks.length,
+        connected,
+      },
+      'lsd is ready',
+    )
+  }
+
+  /** Drains the channels and stops everything. Safe to call twice. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  /** Applies the configuration file as it is now. A mistake in it changes nothing. */
+  reload(): Promise<Record<string, unknown>> {
+    const reloaded = this.#reloading.then(() => this.#reload())
+    this.#reloading = reloaded.catch(() => {})
+    return reloaded
+  }
+
+  async #createContext(signal: AbortSignal): Promise<SwitchContext> {
+    const { config, clock, logger, random } = this.#options
+    const material = loadTlsMaterial(config.tls)
+    const identity = loadIdentity(config)
+    this.#noteCertificate(material)
+    mkdirSync(config.runtimeDir, { recursive: true, mode: 0o750 })
+    const store = openStore({
+      path: config.storeDir,
+      clock,
+      onStall: (error) => {
+        logger.fatal(
+          { error: describeError(error) },
+          'the store has stopped committing; ending, so that a fresh process recovers',
+        )
+        this.#options.onStoreStalled()
+      },
+    })
+    this.#store = store
+    const kxRecords = store.table('kx', { validate: validateKxRecord })
+    const quarantines = store.table('quarantine', { validate: validateQuarantine })
+    const generations = store.table('ls', { validate: validateGeneration })
+    const uptime = new UptimeLedger({
+      store,
+      log: new RollingLog({
+        dir: config.uptimeLog.dir ?? config.runtimeDir,
+        name: 'uptime',
+        maxFileBytes: config.uptimeLog.maxFileBytes,
+        keepFiles: config.uptimeLog.keepFiles,
+        logger,
+        clock,
+      }),
+      clock,
+      logger,
+    })
+    const generation = await nextGeneration(generations, clock.nowMs())
+    signal.throwIfAborted()
+    const context: SwitchContext = {
+      config,
+      secureContext: createSecureContext(material),
+      identity,
+      staticKeys: newX25519KeyPair(),
+      generation,
+      dialSlots: new DialSlots(config.reconnect.maxConcurrentDials),
+      uptime,
+      kxRecords,
+      quarantines,
+      refusals: new RefusalLog(logger, clock),
+      clock,
+      logger,
+      random,
+      defer: setImmediate,
+    }
+    this.#context = context
+    return context
+  }
+
+  #createServices(context: SwitchContext, registry: Registry, router: Router): readonly Service[] {
+    const { config, clock, logger } = this.#options
+    this.#listener = new ChannelListener({
+      host: config.listen.host,
+      port: config.listen.port,
+      material: loadTlsMaterial(config.tls),
+      maxFrameBytes: config.frames.maxFrameBytes,
+      maxConnections: config.listen.maxConnections,
+      gate: new LsGate(context, registry, () => this.#phase),
+      refusals: context.refusals,
+      logger,
+    })
+    const admin = new AdminHandler(context, registry, {
+      status: () => this.#status(),
+      drain: () => this.#options.onDrainAsked(),
+      reload: () => this.reload(),
+    })
+    return [
+      context.uptime,
+      this.#listener,
+      new IpcServer({
+        path: join(config.runtimeDir, 'ls-admin.sock'),
+        mode: 0o600,
+        limits: { maxConnections: 64 },
+        handler: admin,
+        logger,
+        clock,
+      }),
+      new IpcServer({
+        path: join(config.runtimeDir, 'ls.sock'),
+        mode: 0o660,
+        limits: {
+          maxConnections: config.apps.maxConnections,
+          maxMessageBytes: config.apps.maxMessageBytes,
+          maxPendingPerConnection: config.apps.maxPending,
+        },
+        handler: router,
+        logger,
+        clock,
+      }),
+      new HealthCheck({ registry, intervalMs: config.health.intervalMs, clock, logger }),
+    ]
+  }
+
+  async #stop(): Promise<void> {
+    const { logger } = this.#options
+    const drainTimeoutMs = (this.#context?.config ?? this.#options.config).drain.timeoutMs
+    this.#phase = 'draining'
+    logger.info({ drainTimeoutMs }, 'lsd is draining')
+    this.#router?.stop()
+    await this.#registry?.drainAll(drainTimeoutMs)
+    await this.#services.stop(AbortSignal.timeout(2_000))
+    await this.#store?.close()
+    logger.info({ notify: 'STOPPING=1' }, 'lsd has stopped')
+  }
+
+  async #reload(): Promise<Record<string, unknown>> {
+    const { logger } = this.#options
+    const context = this.#context
+    const registry = this.#registry
+    if (context === undefined || registry === undefined || this.#phase === 'draining') return { reloaded: false }
+    const config = this.#options.reloadConfig()
+    checkLsFiles(config)
+    const material = loadTlsMaterial(config.tls)
+    const needRestart = restartOptions(context.config, config)
+    context.config = config
+    context.secureContext = createSecureContext(material)
+    this.#listener?.renewMaterial(material)
+    this.#noteCertificate(material)
+    const change = await registry.apply(config.banks, config.drain.timeoutMs)
+    const result = { reloaded: true, ...change, needRestart }
+    logger.info({ audit: true, ...result }, 'the configuration was reloaded')
+    if (needRestart.length > 0) logger.warn({ needRestart }, 'these options take effect only at the next start')
+    return result
+  }
+
+  #noteCertificate(material: TlsMaterial): void {
+    this.#certificate = material.certificate
+    const days = daysLeft(material.certificate, this.#options.clock.nowMs())
+    if (days < EXPIRY_WARNING_DAYS)
+      this.#options.logger.warn({ daysLeft: days }, "LS's certificate expires soon: issue it again and reload")
+  }
+
+  #status(): Record<string, unknown> {
+    const { clock, version } = this.#options
+    const { context, registry } = { context: this.#context, registry: this.#registry }
+    return {
+      version,
+      pid: process.pid,
+      phase: this.#phase,
+      startedAt: new Date(this.#startedAtMs).toISOString(),
+      upMs: clock.nowMs() - this.#startedAtMs,
+      generation: context?.generation,
+      listenPort: this.port,
+      banks: registry?.all().length ?? 0,
+      connected: registry?.all().filter((link) => link.session !== undefined).length ?? 0,
+      waitingDials: context?.dialSlots.waiting ?? 0,
+      refusals: context?.refusals.counts ?? {},
+      certificateNotAfter: this.#certificate?.notAfter.toISOString(),
+      residentBytes: process.memoryUsage.rss(),
+    }
+  }
+}
+
+/** Options that only a start can change. */
+function restartOptions(before: LsConfig, after: LsConfig): string[] {
+  const fixed = [
+    'runtimeDir',
+    'storeDir',
+    'identityKeyFile',
+    'trustDomain',
+    'listen',
+    'apps',
+    'frames',
+    'uptimeLog',
+    'health',
+    'logLevel',
+  ] as const
+  return fixed.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
+}
+
+function readyTimeout(clock: Clock, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.startTimer(timeoutMs, resolve)
+  })
+}

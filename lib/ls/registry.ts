@@ -1,0 +1,76 @@
+import { isDeepStrictEqual } from 'node:util'
+import { LsxError } from '../runtime/index.ts'
+import { BankLink } from './bank-link.ts'
+import type { BankConfig } from './config.ts'
+import type { SwitchContext } from './switch-context.ts'
+
+export interface RegistryChange {
+  readonly added: readonly string[]
+  readonly changed: readonly string[]
+  readonly removed: readonly string[]
+}
+
+/** The banks by code. */
+export class Registry {
+  readonly #links = new Map<string, BankLink>()
+  readonly #context: SwitchContext
+
+  constructor(context: SwitchContext) {
+    this.#context = context
+  }
+
+  get(bankCode: string): BankLink | undefined {
+    return this.#links.get(bankCode)
+  }
+
+  /** The bank's link. Throws UNKNOWN_BANK. */
+  require(bankCode: string): BankLink {
+    const link = this.#links.get(bankCode)
+    if (link === undefined) throw new LsxError('UNKNOWN_BANK', `no bank ${bankCode} is configured here`)
+    return link
+  }
+
+  /** In the order of the configuration. */
+  all(): readonly BankLink[] {
+    return [...this.#links.values()]
+  }
+
+  /**
+   * Brings the links to the configured banks. Those that did not change are not touched; a changed one is drained and
+   * made anew. All new links are built before the first is stopped, so that a mistake in the file changes nothing.
+   */
+  async apply(banks: readonly BankConfig[], drainTimeoutMs: number): Promise<RegistryChange> {
+    const next = new Map(banks.map((bank) => [bank.code, bank]))
+    const isChanged = (link: BankLink) => !isDeepStrictEqual(next.get(link.bank.code), link.bank) || link.pinsChanged()
+    const leaving = this.all().filter(isChanged)
+    const leavingCodes = new Set(leaving.map((link) => link.bank.code))
+    const arriving = banks
+      .filter((bank) => leavingCodes.has(bank.code) || !this.#links.has(bank.code))
+      .map((bank) => new BankLink(bank, this.#context))
+    await this.#drain(leaving, drainTimeoutMs)
+    for (const link of leaving) this.#links.delete(link.bank.code)
+    for (const link of arriving) this.#links.set(link.bank.code, link)
+    for (const link of arriving) {
+      const quarantine = this.#context.quarantines.get(link.bank.code)
+      if (quarantine === undefined) link.start()
+      else link.quarantine(quarantine.reason)
+    }
+    const arrivingCodes = arriving.map((link) => link.bank.code)
+    return {
+      added: arrivingCodes.filter((code) => !leavingCodes.has(code)),
+      changed: arrivingCodes.filter((code) => leavingCodes.has(code)),
+      removed: [...leavingCodes].filter((code) => !next.has(code)),
+    }
+  }
+
+  async drainAll(timeoutMs: number): Promise<void> {
+    await this.#drain(this.all(), timeoutMs)
+  }
+
+  async #drain(links: readonly BankLink[], timeoutMs: number): Promise<void> {
+    const deadlineMs = this.#context.clock.monotonicMs() + timeoutMs
+    // A little more than the drain itself, so that its goodbye is still said.
+    const signal = AbortSignal.timeout(timeoutMs + 500)
+    await Promise.all(links.map((link) => link.drain(deadlineMs, signal)))
+  }
+}

@@ -1,0 +1,50 @@
+import { type IpcConnection, type IpcHandler, type Message, parseRequest } from '../ipc/index.ts'
+import { type Clock, LsxError } from '../runtime/index.ts'
+import type { Registry } from './registry.ts'
+import { RoutedRequest } from './routed-request.ts'
+
+/** Takes the apps' requests and gives each to its bank's lane. It never looks into a payload. */
+export class Router implements IpcHandler {
+  readonly #registry: Registry
+  readonly #clock: Clock
+  #accepting = true
+
+  constructor(registry: Registry, clock: Clock) {
+    this.#registry = registry
+    this.#clock = clock
+  }
+
+  /** From here on every request is refused. */
+  stop(): void {
+    this.#accepting = false
+  }
+
+  onMessage(connection: IpcConnection, message: Message): void {
+    if (message.op !== 'request')
+      throw new LsxError('BAD_REQUEST', 'op: apps send "request"; operators have their own socket')
+    const { id, to, method, payload, key, timeoutMs } = parseRequest(message)
+    const acceptedAtMs = this.#clock.monotonicMs()
+    const request = new RoutedRequest({
+      asker: connection,
+      askerId: id,
+      bankCode: to,
+      key,
+      method,
+      payload,
+      acceptedAtMs,
+      timeoutMs,
+    })
+    const link = this.#registry.get(to)
+    if (!this.#accepting)
+      request.settle({ outcome: 'refused', code: 'SHUTTING_DOWN', message: 'LS is shutting down' }, acceptedAtMs)
+    else if (link === undefined) {
+      request.settle(
+        { outcome: 'refused', code: 'UNKNOWN_BANK', message: `no bank ${to} is configured here` },
+        acceptedAtMs,
+      )
+    } else link.lane.submit(request)
+  }
+
+  /** What the app asked for goes on: it may have been sent. The replies find nobody. */
+  onClose(): void {}
+}

@@ -1,0 +1,29 @@
+import type { SecureContext } from 'node:tls'
+import type { DialSlots, RefusalLog } from '../channel/index.ts'
+import type { Identity, KeyPair } from '../kx/index.ts'
+import type { Clock, Logger } from '../runtime/index.ts'
+import type { Table } from '../store/index.ts'
+import type { LsConfig } from './config.ts'
+import type { KxRecord } from './kx-record.ts'
+import type { Quarantine } from './quarantine.ts'
+import type { UptimeLedger } from './uptime/index.ts'
+
+/** What all banks of one LS share. `config` and `secureContext` change at a reload: read them when needed. */
+export interface SwitchContext {
+  config: LsConfig
+  secureContext: SecureContext
+  readonly identity: Identity
+  /** LS's kx key pair lives as long as the process. */
+  readonly staticKeys: KeyPair
+  /** LS's fencing number. */
+  readonly generation: number
+  readonly dialSlots: DialSlots
+  readonly uptime: UptimeLedger
+  readonly kxRecords: Table<KxRecord>
+  readonly quarantines: Table<Quarantine>
+  readonly refusals: RefusalLog
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly random: () => number
+  readonly defer: (flush: () => void) => void
+}
