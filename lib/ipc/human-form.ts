@@ -1,0 +1,99 @@
+import { isUtf8 } from 'node:buffer'
+import { LsxError } from '../runtime/index.ts'
+import type { Message } from './message.ts'
+import { decodePayload, encodePayload } from './value-codec.ts'
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+/** Every integer with fewer digits is exact. */
+const SAFE_DIGITS = 16
+
+/** A line of the human form as a message; its `payload` is still JSON. Throws BAD_REQUEST. */
+export function parseLine(line: Buffer): Message {
+  if (!isUtf8(line)) throw new LsxError('BAD_REQUEST', 'the line is not UTF-8')
+  const text = line.toString()
+  let message: unknown
+  try {
+    message = JSON.parse(text)
+  } catch (error) {
+    throw new LsxError('BAD_REQUEST', `the line is not JSON: ${(error as Error).message}`)
+  }
+  if (typeof message !== 'object' || message === null || Array.isArray(message)) {
+    throw new LsxError('BAD_REQUEST', 'a line holds one JSON object')
+  }
+  refuseInexactNumbers(text)
+  return message as Message
+}
+
+/** JSON.parse rounds in silence, and the number may be an amount. A loop, because a line may have megabytes. */
+function refuseInexactNumbers(json: string): void {
+  let inString = false
+  for (let index = 0; index < json.length; index++) {
+    const unit = json.charCodeAt(index)
+    if (unit === BACKSLASH) index++
+    else if (unit === QUOTE) inString = !inString
+    else if (!inString && isDigit(unit)) index = checkNumber(json, index)
+  }
+}
+
+/** Checks the number whose first digit is at `start`, and returns the index of its last character. */
+function checkNumber(json: string, start: number): number {
+  let end = start + 1
+  while (isDigit(json.charCodeAt(end))) end++
+  const isInteger = !isFractionOrExponent(json.charCodeAt(end))
+  while (isDigit(json.charCodeAt(end)) || isFractionOrExponent(json.charCodeAt(end))) end++
+  if (isInteger && end - start < SAFE_DIGITS) return end - 1
+  const number = Number(json.slice(start, end))
+  if (isInteger ? !Number.isSafeInteger(number) : number === Number.POSITIVE_INFINITY) {
+    const shown = json.slice(start, Math.min(end, start + 40))
+    throw new LsxError('BAD_REQUEST', `the number ${shown} would not arrive exactly: make it a string`)
+  }
+  return end - 1
+}
+
+function isDigit(unit: number): boolean {
+  return unit >= 0x30 && unit <= 0x39
+}
+
+/** One of . e E + - as they follow a digit. */
+function isFractionOrExponent(unit: number): boolean {
+  return unit === 0x2e || unit === 0x65 || unit === 0x45 || unit === 0x2b || unit === 0x2d
+}
+
+export function isBlankLine(line: Buffer): boolean {
+  return line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)
+}
+
+/** In place: the JSON value of `payload` as msgpack bytes. Throws BAD_REQUEST. */
+export function payloadFromJson(message: Message): void {
+  if (message.payload !== undefined) message.payload = encodePayload(message.payload)
+}
+
+/** A message as one line: payload bytes as JSON, other bytes as base64, integers past 2^53 as strings. */
+export function formatLine(message: Message): string {
+  const { payload } = message
+  const spoken = payload instanceof Uint8Array ? { ...message, payload: payloadToJson(payload) } : message
+  return `${JSON.stringify(spoken, jsonReplacer)}\n`
+}
+
+/** A payload as a value for JSON; one that is not plain msgpack as `{base64}`. Print it with `jsonReplacer`. */
+export function payloadToJson(payload: Uint8Array): unknown {
+  try {
+    return decodePayload(payload)
+  } catch {
+    // Not msgpack (the request's meta.type said so), or not safe to decode: the bytes as they are.
+    return { base64: toBase64(payload) }
+  }
+}
+
+/** For JSON.stringify: bytes as base64, integers past 2^53 as strings. */
+export function jsonReplacer(this: Message, name: string, value: unknown): unknown {
+  // `value` has been through Buffer.toJSON already; the holder has the bytes.
+  const raw = this[name]
+  if (raw instanceof Uint8Array) return toBase64(raw)
+  return typeof value === 'bigint' ? value.toString() : value
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+}
