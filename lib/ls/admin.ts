@@ -43,6 +43,10 @@ export class AdminHandler implements IpcHandler {
     status: (options) => this.#status(bankOrAll.parse(options)),
     uptime: (options) => this.#uptime(uptimeQuery.parse(options)),
     'uptime-follow': (options, connection, id) => this.#follow(bankOrAll.parse(options), connection, id),
+    unsubscribe: (_options, connection) => {
+      this.onClose(connection)
+      return { following: 'nothing' }
+    },
     rekey: (options) => this.#each(bankOrAll.parse(options), (link) => link.rekey('operator')),
     drop: (options) => this.#each(oneBank.parse(options), (link) => link.drop()),
     quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
@@ -114,7 +118,8 @@ export class AdminHandler implements IpcHandler {
   }
 
   /** Transitions as they happen, until the operator's connection ends. */
-  #follow(options: { bank?: string | undefined }, connection: IpcConnection, id: unknown): undefined {
+  #follow(options: { bank?: string | undefined }, connection: IpcConnection, id: unknown): Record<string, unknown> {
+    if (options.bank !== undefined) this.#registry.require(options.bank)
     this.onClose(connection)
     const unsubscribe = this.#context.uptime.subscribe((transition) => {
       if (options.bank === undefined || options.bank === transition.bankCode) {
@@ -122,7 +127,7 @@ export class AdminHandler implements IpcHandler {
       }
     })
     this.#followers.set(connection, unsubscribe)
-    return undefined
+    return { following: options.bank ?? 'all' }
   }
 
   #each(

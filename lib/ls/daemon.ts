@@ -12,7 +12,7 @@ import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } f
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { type Clock, describeError, type Logger, type Service, ServiceGroup } from '../runtime/index.ts'
-import { openStore, type Store } from '../store/index.ts'
+import { openStore, type Store, verifyStore } from '../store/index.ts'
 import { AdminHandler } from './admin.ts'
 import { BankLink } from './bank-link.ts'
 import type { LsConfig } from './config.ts'
@@ -170,6 +170,7 @@ export class LsDaemon {
       clock,
       logger,
     })
+    await verifyStore(store, logger, signal)
     const generation = await nextGeneration(generations, clock.nowMs())
     signal.throwIfAborted()
     const context: SwitchContext = {
@@ -262,6 +263,7 @@ export class LsDaemon {
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)
     const change = await registry.apply(config.banks, config.drain.timeoutMs)
+    for (const bankCode of change.removed) context.uptime.forget(bankCode)
     const result = { reloaded: true, ...change, needRestart }
     logger.info({ audit: true, ...result }, 'the configuration was reloaded')
     if (needRestart.length > 0) logger.warn({ needRestart }, 'these options take effect only at the next start')

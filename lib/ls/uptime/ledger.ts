@@ -10,9 +10,10 @@ import {
 import type { Store } from '../../store/index.ts'
 import { figuresOf, type UptimeFigures } from './figures.ts'
 import { LinkHistory } from './history.ts'
+import { LedgerWrites } from './ledger-writes.ts'
 import type { RollingLog } from './rolling-log.ts'
 import { HEARTBEAT_INTERVAL_MS, HOUR_MS, MAX_CLOCK_LEAD_MS, RETENTION_MS, Schedule } from './schedule.ts'
-import { isUp, keptTransition, type Transition, UP_STATE } from './transition.ts'
+import { keptTransition, type Transition, UP_STATE } from './transition.ts'
 import { TransitionRecords } from './transition-records.ts'
 
 export interface UptimeLedgerOptions {
@@ -53,14 +54,12 @@ export class UptimeLedger implements Service {
   readonly #logger: Logger
   readonly #clock: Clock
   readonly #maxAttempts: number
-  readonly #maxPendingWrites: number
   readonly #histories = new Map<string, LinkHistory>()
   readonly #listeners = new Set<TransitionListener>()
-  readonly #writes = new Set<Promise<void>>()
+  readonly #writes: LedgerWrites
   readonly #heartbeat: Schedule
   readonly #hourly: Schedule
-  #storeFails = false
-  #unstoredTransitions = 0
+  #serves = false
   #damagedRecords = 0
 
   constructor(options: UptimeLedgerOptions) {
@@ -68,14 +67,19 @@ export class UptimeLedger implements Service {
     this.#logger = options.logger
     this.#clock = options.clock ?? systemClock
     this.#maxAttempts = options.maxAttempts ?? 10_000
-    this.#maxPendingWrites = options.maxPendingWrites ?? 4_096
     this.#records = new TransitionRecords(options.store, { onDamage: (error) => this.#foundDamage(error) })
+    this.#writes = new LedgerWrites({
+      records: this.#records,
+      clock: this.#clock,
+      logger: this.#logger,
+      maxPending: options.maxPendingWrites ?? 4_096,
+    })
     const onError = (error: unknown) =>
       this.#logger.error({ error: describeError(error) }, 'a task of the uptime ledger failed')
     this.#heartbeat = new Schedule({
       clock: this.#clock,
       intervalMs: HEARTBEAT_INTERVAL_MS,
-      task: () => this.#beat(),
+      task: () => this.#writes.beat(),
       onError,
     })
     this.#hourly = new Schedule({
@@ -91,7 +95,7 @@ export class UptimeLedger implements Service {
 
   /** Transitions that are in memory and log only. */
   get unstoredTransitions(): number {
-    return this.#unstoredTransitions
+    return this.#writes.unstoredTransitions
   }
 
   get droppedLogLines(): number {
@@ -113,22 +117,26 @@ export class UptimeLedger implements Service {
     try {
       await this.#load(signal)
       this.#closeWhatACrashLeftOpen()
-      await this.#beat()
+      await this.#writes.beat()
     } catch (error) {
       await this.#log.stop(AbortSignal.timeout(1_000))
       throw error
     }
+    this.#serves = true
     this.#heartbeat.start()
     this.#hourly.start()
   }
 
   async stop(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#heartbeat.stop(), this.#hourly.stop()])
+    if (!this.#serves) return
+    this.#serves = false
     await abortable(
-      this.#beat().then(() => this.flush()),
+      Promise.all([this.#heartbeat.stop(), this.#hourly.stop()]).then(() => {}),
       signal,
     )
-    await this.#log.stop(signal)
+    void this.#writes.beat()
+    // Side by side: a store that hangs must not cost the log its last lines.
+    await Promise.all([abortable(this.flush(), signal), this.#log.stop(signal)])
   }
 
   /** Takes a transition as it happens. Never throws. */
@@ -141,7 +149,7 @@ export class UptimeLedger implements Service {
       return
     }
     this.#log.write({ ts: new Date(kept.atMs).toISOString(), event: 'transition', ...withoutTime(kept) })
-    this.#store(kept)
+    this.#writes.store(kept)
     for (const listener of this.#listeners) {
       try {
         listener(kept)
@@ -221,8 +229,8 @@ export class UptimeLedger implements Service {
   }
 
   /** Resolves when all that was recorded is stored, or given up. */
-  async flush(): Promise<void> {
-    while (this.#writes.size > 0) await Promise.all(this.#writes)
+  flush(): Promise<void> {
+    return this.#writes.flush()
   }
 
   async #load(signal: AbortSignal): Promise<void> {
@@ -271,47 +279,6 @@ export class UptimeLedger implements Service {
       this.#logger.warn({ bankCode }, 'the wall clock was set back; the uptime history of the bank begins anew')
     }
     return appended.transition
-  }
-
-  #store(transition: Transition): void {
-    if (this.#writes.size >= this.#maxPendingWrites) {
-      this.#notStored(transition, new Error('too many transitions wait for the store'))
-      return
-    }
-    this.#track(
-      this.#records.put(transition).then(
-        () => {
-          this.#storeFails = false
-        },
-        (error) => this.#notStored(transition, error),
-      ),
-    )
-  }
-
-  #notStored(transition: Transition, error: unknown): void {
-    this.#unstoredTransitions++
-    if (this.#storeFails) return
-    this.#storeFails = true
-    const isChange = isUp(transition.from) || isUp(transition.to)
-    this.#logger.warn(
-      { bankCode: transition.bankCode, isChange, error: describeError(error) },
-      'transitions cannot be stored; they are in memory and in the uptime log only',
-    )
-  }
-
-  /** Tells a later process until when this one lived. */
-  async #beat(): Promise<void> {
-    try {
-      await this.#records.putAliveAt(this.#clock.nowMs())
-    } catch (error) {
-      if (!this.#storeFails) this.#logger.warn({ error: describeError(error) }, 'the uptime ledger cannot be stored')
-      this.#storeFails = true
-    }
-  }
-
-  #track(write: Promise<void>): void {
-    this.#writes.add(write)
-    write.finally(() => this.#writes.delete(write))
   }
 
   #foundDamage(error: LsxError): void {

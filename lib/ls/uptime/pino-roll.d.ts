@@ -1,5 +1,5 @@
 declare module 'pino-roll' {
-  import type { SonicBoom } from 'sonic-boom'
+  import type { EventEmitter } from 'node:events'
 
   export interface RollOptions {
     /** Path without date, number and extension. */
@@ -16,6 +16,17 @@ declare module 'pino-roll' {
     readonly maxLength: number
   }
 
+  /** The part of sonic-boom that is used. Events: ready (a file is open), write, drain, drop, error, close. */
+  export interface RollingFile extends EventEmitter {
+    /** Path of the file being written. */
+    readonly file: string | null
+    /** False when much is waiting. */
+    write(text: string): boolean
+    reopen(): void
+    end(): void
+    destroy(): void
+  }
+
   /** Resolves before the file is open: wait for 'ready' or 'error'. */
-  export default function roll(options: RollOptions): Promise<SonicBoom & { readonly file: string | null }>
+  export default function roll(options: RollOptions): Promise<RollingFile>
 }

@@ -1,9 +1,7 @@
 import { lstat, mkdir, readdir, rename, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import roll from 'pino-roll'
-import { type Clock, describeError, type Logger, LsxError, systemClock } from '../../runtime/index.ts'
-
-type RollingFile = Awaited<ReturnType<typeof roll>>
+import roll, { type RollingFile } from 'pino-roll'
+import { type Clock, describeError, type Logger, LsxError, systemClock, type TimerHandle } from '../../runtime/index.ts'
 
 export interface RollingLogOptions {
   /** Made when it is not there. */
@@ -21,6 +19,7 @@ export interface RollingLogOptions {
 }
 
 const WARN_INTERVAL_MS = 60_000
+const RETRY_INTERVAL_MS = 5_000
 const DRAIN_EVENTS = ['drain', 'error', 'close'] as const
 
 /**
@@ -37,6 +36,9 @@ export class RollingLog {
   #droppedLines = 0
   #unreportedDrops = 0
   #warnedMs = Number.NEGATIVE_INFINITY
+  /** The last write failed; nothing has been written since. */
+  #failing = false
+  #retryTimer: TimerHandle | undefined
 
   constructor(options: RollingLogOptions) {
     this.#options = {
@@ -80,7 +82,14 @@ export class RollingLog {
       file.on('ready', () => this.#pointAt(file))
       file.on('drop', () => this.#lineDropped())
       file.on('drain', () => this.#reportDrops())
-      file.on('error', (error) => this.#warn(error, 'the uptime log cannot be written'))
+      file.on('write', () => {
+        this.#failing = false
+      })
+      file.on('error', (error) => {
+        this.#failing = true
+        this.#retryLater(file)
+        this.#warn(error, 'the uptime log cannot be written')
+      })
       this.#file = file
       this.#pointAt(file)
       await this.#linking
@@ -105,7 +114,7 @@ export class RollingLog {
     }
   }
 
-  /** Resolves when what waits is written, or cannot be. Rejects when `signal` aborts. */
+  /** After a write that gave false: resolves when what waits is written, or cannot be. Rejects when `signal` aborts. */
   drained(signal: AbortSignal): Promise<void> {
     const file = this.#file
     return new Promise((resolve, reject) => {
@@ -119,7 +128,7 @@ export class RollingLog {
       signal.addEventListener('abort', onAbort, { once: true })
       for (const event of DRAIN_EVENTS) file?.on(event, onEvent)
       if (signal.aborted) onAbort()
-      else if (file === undefined) onEvent()
+      else if (file === undefined || this.#failing) onEvent()
     })
   }
 
@@ -128,6 +137,8 @@ export class RollingLog {
     const file = this.#file
     if (file === undefined) return
     this.#file = undefined
+    if (this.#retryTimer !== undefined) this.#options.clock.cancelTimer(this.#retryTimer)
+    this.#retryTimer = undefined
     await new Promise<void>((resolve) => {
       const onAbort = () => {
         file.destroy()
@@ -184,6 +195,15 @@ export class RollingLog {
     if (this.#unreportedDrops++ === 0) {
       this.#warn(new LsxError('BUSY', 'the disk is too slow or full', { party: 'self' }), 'the uptime log drops lines')
     }
+  }
+
+  /** After an error, with a full buffer, the stream drops lines and leaves the disk alone: opening anew makes it try. */
+  #retryLater(file: RollingFile): void {
+    if (this.#file === undefined) return
+    this.#retryTimer ??= this.#options.clock.startTimer(RETRY_INTERVAL_MS, () => {
+      this.#retryTimer = undefined
+      if (this.#failing && this.#file !== undefined) file.reopen()
+    })
   }
 
   /** Tells the reader of the log that lines are missing here. */
