@@ -13,6 +13,14 @@ export { type ChannelAttempt, keepConnected } from './redial.ts'
 export { RefusalLog } from './refusals.ts'
 export type { ChannelObserver } from './secured-channel.ts'
 export type { ChannelSocket } from './socket.ts'
-export { type ChannelState, type ChannelTimes, CloseCode, type DropCause, type KxReason } from './state.ts'
+export {
+  type ChannelState,
+  type ChannelTimes,
+  CloseCode,
+  type DropCause,
+  type KeyState,
+  type KxReason,
+  MAX_RESOLVE_KEYS,
+} from './state.ts'
 export type { TlsTarget } from './tls-peer.ts'
 export { XchangeChannel } from './xchange-channel.ts'

@@ -13,7 +13,14 @@ import { WHEEL_TICK_MS } from './deadline-wheel.ts'
 import { type ChannelRequest, InFlightTable } from './in-flight.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
-import { type ChannelConfig, type ChannelState, CloseCode, type DropCause, type KxReason } from './state.ts'
+import {
+  type ChannelConfig,
+  type ChannelState,
+  CloseCode,
+  type DropCause,
+  type KeyState,
+  type KxReason,
+} from './state.ts'
 
 /** Who sends requests through an LS channel hears here what became of each. Exactly one call for each request sent. */
 export interface RequestOwner<R> {
@@ -56,6 +63,11 @@ export class LsChannel<R extends ChannelRequest> {
   #windowRecords = 0
   #blocked = false
   #wheelTimer: TimerHandle | undefined
+  readonly #questions = new Map<
+    number,
+    { readonly count: number; readonly onStates: (states: readonly KeyState[]) => void }
+  >()
+  #lastQuestion = 0
 
   constructor(options: LsChannelOptions<R>) {
     this.#options = options
@@ -69,6 +81,8 @@ export class LsChannel<R extends ChannelRequest> {
           this.#windowRecords = windowRecords
           this.#unblock()
         },
+        onResolveAsked: () => {},
+        onResolveAnswered: (n, states) => this.#onResolved(n, states),
       },
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
@@ -153,6 +167,24 @@ export class LsChannel<R extends ChannelRequest> {
     return true
   }
 
+  /**
+   * Asks the xchange what became of keys, at most MAX_RESOLVE_KEYS at once. `onStates` is called with one state a key, in
+   * their order, or never: the channel may end first, and an older xchange does not know the question.
+   */
+  resolve(keys: readonly string[], onStates: (states: readonly KeyState[]) => void): void {
+    this.#lastQuestion = (this.#lastQuestion + 1) >>> 0
+    const n = this.#lastQuestion
+    this.#questions.set(n, { count: keys.length, onStates })
+    this.#core.sendControl({ kind: 'resolve', n, keys })
+  }
+
+  #onResolved(n: number, states: readonly KeyState[]): void {
+    const question = this.#questions.get(n)
+    this.#questions.delete(n)
+    if (question?.count === states.length) question.onStates(states)
+    else this.#options.logger.warn({ n }, 'an answer about keys fits no question; ignored')
+  }
+
   #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {
     if (this.#sender === undefined || this.#maxBodyBytes !== this.#core.maxBodyBytes) {
       this.#maxBodyBytes = this.#core.maxBodyBytes
@@ -216,6 +248,7 @@ export class LsChannel<R extends ChannelRequest> {
     if (this.#wheelTimer !== undefined) clock.cancelTimer(this.#wheelTimer)
     this.#wheelTimer = undefined
     this.#sender?.stop()
+    this.#questions.clear()
     const unsent = new Set(this.#unsent)
     this.#unsent.length = 0
     const open = this.#inFlight.takeAll()

@@ -1,3 +1,4 @@
+import { isKey } from '../frames/index.ts'
 import {
   answerFinKx,
   answerInitKx,
@@ -20,8 +21,10 @@ import {
   type DropCause,
   ECHO_MISSES_BEFORE_KX,
   ECHO_MISSES_BEFORE_XCHANGE_CLOSES,
+  type KeyState,
   type KxReason,
   LAST_EPOCH,
+  MAX_RESOLVE_KEYS,
   type Now,
   type PendingKx,
   type Secured,
@@ -75,7 +78,7 @@ export function advance(state: ChannelState, event: ChannelEvent, now: Now, conf
     case 'echoReply':
       return onEchoReply(state, event, now, config)
     case 'control':
-      return onControl(state, event.body, now)
+      return onControl(state, event.body, now, config)
     case 'peerSwitched':
       return onPeerSwitched(state)
     case 'tick':
@@ -404,6 +407,7 @@ function onControl(
   state: Exclude<ChannelState, { name: 'closed' }>,
   body: Record<string, unknown>,
   now: Now,
+  config: ChannelConfig,
 ): Advanced {
   if (state.name === 'securing') return violation(state, now, 'a control frame before the kx was finished')
   switch (body.kind) {
@@ -413,21 +417,43 @@ function onControl(
     case 'goodbye':
       return close(state, now, 'peer-close', undefined, CloseCode.goodbye)
     case 'window': {
-      const windowRecords = body.windowRecords
-      if (
-        typeof windowRecords !== 'number' ||
-        !Number.isInteger(windowRecords) ||
-        windowRecords < 0 ||
-        windowRecords > 65_536
-      ) {
-        return violation(state, now, 'a window of the wrong shape')
-      }
+      const { windowRecords } = body
+      if (config.role !== 'ls') return violation(state, now, 'LS sets no window')
+      if (!isCount(windowRecords, 65_536)) return violation(state, now, 'a window of the wrong shape')
       return unchanged(state, { type: 'windowChanged', windowRecords })
+    }
+    case 'resolve': {
+      const { n, keys } = body
+      if (config.role !== 'xchange') return violation(state, now, 'only LS asks what became of keys')
+      const sound =
+        isCount(n, 0xffffffff) && Array.isArray(keys) && keys.length <= MAX_RESOLVE_KEYS && keys.every(isKeyText)
+      if (!sound) return violation(state, now, 'a question about keys of the wrong shape')
+      return unchanged(state, { type: 'resolveAsked', n, keys })
+    }
+    case 'resolved': {
+      const { n, states } = body
+      if (config.role !== 'ls') return violation(state, now, 'LS does not answer questions about keys')
+      const sound =
+        isCount(n, 0xffffffff) && Array.isArray(states) && states.length <= MAX_RESOLVE_KEYS && states.every(isKeyState)
+      if (!sound) return violation(state, now, 'an answer about keys of the wrong shape')
+      return unchanged(state, { type: 'resolveAnswered', n, states })
     }
     default:
       // A later revision may say more; what we do not know does no harm here.
       return unchanged(state, { type: 'ignored', what: 'control frame of an unknown kind' })
   }
+}
+
+function isCount(value: unknown, maximum: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= maximum
+}
+
+function isKeyText(value: unknown): value is string {
+  return typeof value === 'string' && isKey(value)
+}
+
+function isKeyState(value: unknown): value is KeyState {
+  return value === 'done' || value === 'begun' || value === 'never'
 }
 
 // ---- time, drain and the end

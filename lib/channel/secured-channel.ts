@@ -11,6 +11,7 @@ import {
   type ChannelState,
   CloseCode,
   type DropCause,
+  type KeyState,
   type KxReason,
   type Now,
 } from './state.ts'
@@ -34,6 +35,10 @@ export interface RecordSink {
   readonly accepts: typeof FrameType.request | typeof FrameType.response
   onBody(body: Buffer): void
   onWindow(windowRecords: number): void
+  /** An xchange is asked what became of keys. */
+  onResolveAsked(n: number, keys: readonly string[]): void
+  /** LS hears what became of the keys of its question `n`. */
+  onResolveAnswered(n: number, states: readonly KeyState[]): void
 }
 
 export interface SecuredChannelOptions {
@@ -288,6 +293,12 @@ export class SecuredChannel {
         break
       case 'windowChanged':
         sink.onWindow(effect.windowRecords)
+        break
+      case 'resolveAsked':
+        sink.onResolveAsked(effect.n, effect.keys)
+        break
+      case 'resolveAnswered':
+        sink.onResolveAnswered(effect.n, effect.states)
         break
       case 'destroyKeys':
         if (effect.half !== 'open') effect.session.seal.destroy()

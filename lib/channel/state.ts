@@ -91,6 +91,9 @@ export type ChannelEffect =
   | { readonly type: 'echoAnswered'; readonly roundTripMs: number }
   | { readonly type: 'echoMissed'; readonly missed: number }
   | { readonly type: 'windowChanged'; readonly windowRecords: number }
+  /** LS asks what became of these keys; each answer names its question by `n`. */
+  | { readonly type: 'resolveAsked'; readonly n: number; readonly keys: readonly string[] }
+  | { readonly type: 'resolveAnswered'; readonly n: number; readonly states: readonly KeyState[] }
   | { readonly type: 'destroyKeys'; readonly session: Session; readonly half: 'seal' | 'open' | 'both' }
   /** The secrets of a kx that will not be continued are destroyed. */
   | { readonly type: 'abandonKx'; readonly pendingKx: PendingKx }
@@ -98,6 +101,9 @@ export type ChannelEffect =
   | { readonly type: 'close'; readonly closeCode: number; readonly reason: ErrorCode | 'goodbye' }
   | { readonly type: 'terminate' }
   | { readonly type: 'ignored'; readonly what: string }
+
+/** What an xchange knows of an idempotency key: executed, begun and not known to be finished, or never seen. */
+export type KeyState = 'done' | 'begun' | 'never'
 
 /** Named durations of a channel, all ms. */
 export interface ChannelTimes {
@@ -133,5 +139,7 @@ export const CloseCode = {
 export const ECHO_MISSES_BEFORE_KX = 2
 /** An xchange cannot begin a kx: it gives LS two more echoes to do so, then lets go of the socket. */
 export const ECHO_MISSES_BEFORE_XCHANGE_CLOSES = 4
+/** Keys in one question; LS asks for fewer where the agreed frame is small. */
+export const MAX_RESOLVE_KEYS = 256
 /** The header has 16 bits for the epoch: at the last one the socket is replaced. */
 export const LAST_EPOCH = 0xffff

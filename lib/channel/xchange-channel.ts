@@ -8,12 +8,19 @@ import {
   ResponseStatus,
 } from '../frames/index.ts'
 import type { Session } from '../kx/index.ts'
-import { type Clock, type Logger, LsxError } from '../runtime/index.ts'
+import { type Clock, describeError, type Logger, LsxError } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
-import { type ChannelConfig, type ChannelState, CloseCode, type DropCause, type KxReason } from './state.ts'
+import {
+  type ChannelConfig,
+  type ChannelState,
+  CloseCode,
+  type DropCause,
+  type KeyState,
+  type KxReason,
+} from './state.ts'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -22,6 +29,8 @@ export interface XchangeChannelOptions {
   readonly socket: ChannelSocket
   /** Takes one request; answers through `respond`, at once or later, once. */
   readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
+  /** What became of these keys, one state each in their order. */
+  readonly onResolve: (keys: readonly string[]) => readonly KeyState[] | Promise<readonly KeyState[]>
   readonly observer: ChannelObserver
   readonly counters: ChannelCounters
   readonly clock: Clock
@@ -45,7 +54,13 @@ export class XchangeChannel {
     this.#options = options
     this.#core = new SecuredChannel({
       ...options,
-      sink: { accepts: FrameType.request, onBody: (body) => this.#onRequests(body), onWindow: () => {} },
+      sink: {
+        accepts: FrameType.request,
+        onBody: (body) => this.#onRequests(body),
+        onWindow: () => {},
+        onResolveAsked: (n, keys) => void this.#answerQuestion(n, keys),
+        onResolveAnswered: () => {},
+      },
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
         onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
@@ -101,6 +116,16 @@ export class XchangeChannel {
       } else this.#sender.replaceBatch(batch)
     }
     this.#options.observer.onKxCompleted(session, reason, durationMs)
+  }
+
+  async #answerQuestion(n: number, keys: readonly string[]): Promise<void> {
+    try {
+      const states = await this.#options.onResolve(keys)
+      this.#core.sendControl({ kind: 'resolved', n, states })
+    } catch (error) {
+      // LS keeps them in doubt, and asks again at the next reconnect.
+      this.#options.logger.error({ error: describeError(error) }, 'what became of keys could not be looked up')
+    }
   }
 
   #onRequests(body: Buffer): void {

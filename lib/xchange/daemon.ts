@@ -20,7 +20,7 @@ import {
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { type Clock, describeError, type Logger, LsxError, type Service, ServiceGroup } from '../runtime/index.ts'
-import { openStore, type Store } from '../store/index.ts'
+import { openStore, type Store, verifyStore } from '../store/index.ts'
 import type { XchangeConfig } from './config.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 import { GenerationFence, validateGeneration } from './fence.ts'
@@ -117,7 +117,9 @@ export class XchangeDaemon {
       },
     })
     this.#store = store
-    const fence = new GenerationFence(store.table('fence', { validate: validateGeneration }))
+    const fences = store.table('fence', { validate: validateGeneration })
+    await verifyStore(store, logger, signal)
+    const fence = new GenerationFence(fences)
     const { routes, services } = await collectRoutes(this.#options, signal)
     const dispatcher = createDispatcher({
       bankCode: config.bankCode,
@@ -185,6 +187,8 @@ export class XchangeDaemon {
       highestGeneration: () => fence.highest,
       acceptGeneration: (generation) => fence.accept(generation),
       onRequest: (request, respond) => dispatcher.dispatch(request, respond),
+      // A table in memory forgets at a restart: it can never say that a key was not seen.
+      onResolve: (keys) => keys.map(() => 'begun' as const),
       clock,
       logger,
       defer: setImmediate,

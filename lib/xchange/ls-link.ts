@@ -4,6 +4,7 @@ import {
   CloseCode,
   type DropCause,
   dialChannel,
+  type KeyState,
   type KxReason,
   newChannelCounters,
   newX25519KeyPair,
@@ -28,6 +29,8 @@ export interface LsLinkOptions {
   readonly highestGeneration: () => number
   readonly acceptGeneration: (generation: number) => void
   readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
+  /** What became of these keys, one state each in their order. */
+  readonly onResolve: (keys: readonly string[]) => readonly KeyState[] | Promise<readonly KeyState[]>
   readonly clock: Clock
   readonly logger: Logger
   readonly defer: (flush: () => void) => void
@@ -106,7 +109,7 @@ export class LsLink {
   }
 
   #open(socket: ChannelSocket, exporter: Buffer, address: string): { keyed: Promise<void>; ended: Promise<void> } {
-    const { config, clock, logger, onRequest, defer } = this.#options
+    const { config, clock, logger, onRequest, onResolve, defer } = this.#options
     this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
     const channel = new XchangeChannel({
       config: {
@@ -117,6 +120,7 @@ export class LsLink {
       },
       socket,
       onRequest,
+      onResolve,
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(leg, session, reason, durationMs),
         onKxFailed: (error) => this.#onKxFailed(leg, error),
