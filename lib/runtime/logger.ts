@@ -20,7 +20,8 @@ const SECRET_FIELDS = ['privateKey', 'secret', 'token', 'password', 'payload', '
 
 /** Writes the whole error: code, party, facts, and the chain of causes. */
 export function describeError(thrown: unknown): Record<string, unknown> {
-  if (!(thrown instanceof Error)) return { message: String(thrown) }
+  // What has no string form, an object without prototype for one, must not make the report of it fail.
+  if (!(thrown instanceof Error)) return { message: typeof thrown === 'object' ? 'a thrown object' : String(thrown) }
   const described: Record<string, unknown> = { message: thrown.message }
   if (thrown instanceof LsxError) {
     described.code = thrown.code
@@ -45,7 +46,8 @@ export function createLogger(options: {
   const settings = {
     name: options.name,
     level: options.level,
-    serializers: { error: describeError },
+    // What was described already passes as it is.
+    serializers: { error: (value: unknown) => (value instanceof Error ? describeError(value) : value) },
     redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
     timestamp: pino.stdTimeFunctions.isoTime,
   }
