@@ -1,6 +1,7 @@
 import { checkLsFiles, LsDaemon, loadLsConfig } from '../lib/ls/index.ts'
 import { createLogger, runDaemon, systemClock, toLsxError } from '../lib/runtime/index.ts'
 import { parseDaemonArguments } from './daemon-options.ts'
+import { armFailpointOf } from './failpoint-option.ts'
 import { packageVersion } from './package-version.ts'
 
 async function main(): Promise<number> {
@@ -13,6 +14,7 @@ async function main(): Promise<number> {
     return 0
   }
   const logger = createLogger({ name: 'lsd', level: config.logLevel })
+  armFailpointOf(process.env.LSX_FAILPOINT, logger)
   const drainAsked = new AbortController()
   const daemon = new LsDaemon({
     config,

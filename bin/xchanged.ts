@@ -1,6 +1,7 @@
 import { createLogger, runDaemon, systemClock, toLsxError } from '../lib/runtime/index.ts'
 import { checkXchangeFiles, loadXchangeConfig, XchangeDaemon } from '../lib/xchange/index.ts'
 import { parseDaemonArguments } from './daemon-options.ts'
+import { armFailpointOf } from './failpoint-option.ts'
 import { packageVersion } from './package-version.ts'
 
 async function main(): Promise<number> {
@@ -8,6 +9,7 @@ async function main(): Promise<number> {
   if (options === undefined) return 0
   const config = loadXchangeConfig(options.config, process.env)
   const logger = createLogger({ name: 'xchanged', level: config.logLevel })
+  armFailpointOf(process.env.LSX_FAILPOINT, logger)
   if (options.check) {
     await checkXchangeFiles({ config, configFile: options.config, logger })
     process.stdout.write(`${options.config}: valid, bank ${config.bankCode}\n`)

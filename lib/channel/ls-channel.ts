@@ -6,7 +6,7 @@ import {
   type ResponseRecord,
 } from '../frames/index.ts'
 import type { Session } from '../kx/index.ts'
-import { type Clock, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
+import { type Clock, failpoint, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
 import { WHEEL_TICK_MS } from './deadline-wheel.ts'
@@ -202,8 +202,10 @@ export class LsChannel<R extends ChannelRequest> {
   #sendBody(body: Buffer): void {
     // The records count as sent from here on: part of the frame may reach the peer whatever happens next.
     this.#unsent.length = 0
+    failpoint('send:before')
     const isHigh = this.#options.socket.bufferedBytes > HIGH_WATER_BYTES / 2
     this.#core.sendBody(FrameType.request, body, isHigh ? () => this.#unblock() : undefined)
+    failpoint('send:after')
   }
 
   #onResponses(body: Buffer): void {

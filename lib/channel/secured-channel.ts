@@ -1,6 +1,14 @@
 import { decodeMap, encodeMap, FrameType, HEADER_BYTES, readHeader, TAG_BYTES } from '../frames/index.ts'
 import { abandonLsKx, abandonXchangeKx, type LsKxState, type Session, type XchangeKxState } from '../kx/index.ts'
-import { type Clock, describeError, type Logger, LsxError, type TimerHandle, toLsxError } from '../runtime/index.ts'
+import {
+  type Clock,
+  describeError,
+  failpoint,
+  type Logger,
+  LsxError,
+  type TimerHandle,
+  toLsxError,
+} from '../runtime/index.ts'
 import { type ChannelCounters, countKxDuration, countRoundTrip } from './counters.ts'
 import { advance, nextDeadlineMs, openChannel } from './machine.ts'
 import type { ChannelSocket } from './socket.ts'
@@ -263,7 +271,9 @@ export class SecuredChannel {
     const { socket, observer, counters, logger, sink } = this.#options
     switch (effect.type) {
       case 'sendKx':
+        failpoint('kx-send:before')
         this.#send(effect.frame)
+        failpoint('kx-send:after')
         break
       case 'sendSealed':
         this.#seal(effect.session, FrameType[effect.frameType], encodeMap(effect.body))
@@ -275,9 +285,11 @@ export class SecuredChannel {
         counters.kxStarted++
         break
       case 'kxCompleted':
+        failpoint('epoch-switch:before')
         countKxDuration(counters, effect.durationMs)
         this.#maxFrameBytes = effect.session.terms.maxFrameBytes
         observer.onKxCompleted(effect.session, effect.reason, effect.durationMs)
+        failpoint('epoch-switch:after')
         break
       case 'kxFailed':
         counters.kxFailed++

@@ -8,7 +8,7 @@ import {
   ResponseStatus,
 } from '../frames/index.ts'
 import type { Session } from '../kx/index.ts'
-import { type Clock, describeError, type Logger, LsxError } from '../runtime/index.ts'
+import { type Clock, describeError, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
@@ -167,7 +167,9 @@ export class XchangeChannel {
 
   #sendBody(body: Buffer): void {
     if (this.#core.session === undefined) return
+    failpoint('response-send:before')
     this.#core.sendBody(FrameType.response, body)
+    failpoint('response-send:after')
     if (this.#options.socket.bufferedBytes <= this.#options.maxBufferedBytes) return
     const error = new LsxError(
       'BUSY',

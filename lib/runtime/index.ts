@@ -1,5 +1,6 @@
 export { type Clock, sleep, systemClock, type TimerHandle } from './clock.ts'
 export { ERROR_CODES, ERROR_TABLE, type ErrorCode, isErrorCode, LsxError, type Party, toLsxError } from './errors.ts'
+export { armFailpoint, FAILPOINTS, type FailpointName, failpoint } from './failpoints.ts'
 export { type Service, ServiceGroup } from './lifecycle.ts'
 export { createLogger, describeError, type Logger, type LogLevel, silentLogger } from './logger.ts'
 export { type DaemonProcess, runDaemon } from './process.ts'

@@ -1,5 +1,5 @@
 import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord } from '../frames/index.ts'
-import { type Clock, describeError, type ErrorCode, type Logger, LsxError } from '../runtime/index.ts'
+import { type Clock, describeError, type ErrorCode, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { Admission } from './admission.ts'
 import { Execution, type Respond } from './execution.ts'
 import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
@@ -202,8 +202,13 @@ class OnceOnlyDispatcher implements Dispatcher {
       return
     }
     const startedMs = this.#clock.monotonicMs()
+    failpoint('handler-begin:before')
     whenSettled(
-      () => route.handler(payload, invocation),
+      () => {
+        const answer = route.handler(payload, invocation)
+        failpoint('handler-begin:after')
+        return answer
+      },
       (value) => {
         this.#admission.learn(execution, startedMs)
         this.#finish(execution, this.#responses.ok(value, invocation))
@@ -257,7 +262,11 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   /** Keeps the response, then sends it: an answer that a repetition would not get again must not leave. */
   #finish(execution: Execution, response: StoredResponse): void {
-    const settle = () => this.#settle(execution, response)
+    const settle = () => {
+      failpoint('handler-end:after')
+      this.#settle(execution, response)
+    }
+    failpoint('handler-end:before')
     whenSettled(
       () => this.#onceOnly.finish(execution.invocation.key, response),
       settle,
