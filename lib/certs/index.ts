@@ -1,7 +1,7 @@
 export { type AuthorityFiles, type AuthorityOptions, createAuthority } from './authority.ts'
 export { type CertificateFacts, certificateFacts, daysLeft, readCertificates } from './certificate.ts'
 export { type CheckedFile, checkCertificates, EXPIRY_WARNING_DAYS } from './check.ts'
-export { readPublicFile, readSecretFile } from './files.ts'
+export { createFileExclusive, readPublicFile, readSecretFile, SECRET_MODE } from './files.ts'
 export {
   createIdentityFile,
   formatIdentityPin,

@@ -1,10 +1,12 @@
 import { constants } from 'node:os'
 import { type Clock, LsxError, type TimerHandle } from '../runtime/index.ts'
+import type { WritePurpose } from './change.ts'
 
 const { errno } = constants
 
 interface Waiter {
   readonly startedMs: number
+  readonly writes: number
   readonly reject: (error: LsxError) => void
 }
 
@@ -19,6 +21,7 @@ export class CommitWatch {
   readonly #clock: Clock
   readonly #onStall: (error: LsxError) => void
   readonly #waiting = new Set<Waiter>()
+  #pending = 0
   #timer: TimerHandle | undefined
   #stall: LsxError | undefined
   #idleListeners: (() => void)[] = []
@@ -41,18 +44,25 @@ export class CommitWatch {
   }
 
   get pending(): number {
-    return this.#waiting.size
+    return this.#pending
   }
 
-  /** Starts a write and resolves when it is on disk. STORE_FULL when too many wait, INTERNAL after the time-out. */
-  follow(write: () => Promise<unknown>): Promise<void> {
+  /**
+   * Throws why no write can be started: the stall, or STORE_FULL when too many wait, with those that are `gathered` and
+   * not followed yet. What finishes something is not held back: no more of that can come than was begun.
+   */
+  check(purpose: WritePurpose, gathered = 0): void {
+    if (this.#stall !== undefined) throw this.#stall
+    const pending = this.#pending + gathered
+    if (pending < this.#maxPending || purpose === 'finishes') return
+    throw new LsxError('STORE_FULL', 'too many writes wait for the disk', { facts: { pending } })
+  }
+
+  /** Starts some writes that are one to LMDB, and resolves when they are on disk. INTERNAL after the time-out. */
+  follow(write: () => Promise<unknown>, writes = 1): Promise<void> {
     if (this.#stall !== undefined) return Promise.reject(this.#stall)
-    if (this.#waiting.size >= this.#maxPending) {
-      const facts = { pending: this.#waiting.size }
-      return Promise.reject(new LsxError('STORE_FULL', 'too many writes wait for the disk', { facts }))
-    }
     return new Promise((resolve, reject) => {
-      const waiter = { startedMs: this.#clock.monotonicMs(), reject }
+      const waiter = { startedMs: this.#clock.monotonicMs(), writes, reject }
       let committed: Promise<unknown>
       try {
         committed = write()
@@ -61,6 +71,7 @@ export class CommitWatch {
         return
       }
       this.#waiting.add(waiter)
+      this.#pending += writes
       this.#timer ??= this.#clock.startTimer(this.#timeoutMs, () => this.#oldestIsDue())
       committed.then(
         () => {
@@ -84,7 +95,9 @@ export class CommitWatch {
   }
 
   #settled(waiter: Waiter): void {
-    this.#waiting.delete(waiter)
+    // A write that was given up at the time-out may still come.
+    if (!this.#waiting.delete(waiter)) return
+    this.#pending -= waiter.writes
     if (this.#waiting.size > 0) return
     if (this.#timer !== undefined) this.#clock.cancelTimer(this.#timer)
     this.#timer = undefined
@@ -103,7 +116,7 @@ export class CommitWatch {
       return
     }
     const stall = new LsxError('INTERNAL', 'the store stopped committing; the daemon must be restarted', {
-      facts: { waitedMs, pending: this.#waiting.size },
+      facts: { waitedMs, pending: this.#pending },
     })
     this.#stall = stall
     const waiters = [...this.#waiting]

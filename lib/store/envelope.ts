@@ -5,6 +5,8 @@ import { createHash } from 'node:crypto'
  * anywhere else do not open.
  */
 export interface Envelope {
+  /** Which envelope, and of which key: what was enclosed under one name opens under the same. Not a secret. */
+  readonly name: string
   enclose(place: Buffer, body: Buffer): Buffer
   /** The body, or undefined when these are not the bytes that were enclosed for this place. */
   open(place: Buffer, bytes: Buffer): Buffer | undefined
@@ -17,9 +19,11 @@ const HEADER_BYTES = 1 + CHECKSUM_BYTES
 /**
  * version u8 (1) | first 8 bytes of SHA-256(version | place | body) | body.
  * LMDB has no checksum of its own: half of all flipped bits would come back as wrong values. This finds accidents, not
- * an attacker who can write the file; a sealing envelope takes the next version number.
+ * an attacker who can write the file.
  */
 export const checksumEnvelope: Envelope = {
+  name: 'checksum',
+
   enclose(place, body) {
     const bytes = Buffer.allocUnsafe(HEADER_BYTES + body.length)
     bytes[0] = CHECKSUM_VERSION
@@ -34,6 +38,13 @@ export const checksumEnvelope: Envelope = {
     const expected = checksum(place, body)
     return expected.compare(bytes, 1, HEADER_BYTES, 0, CHECKSUM_BYTES) === 0 ? body : undefined
   },
+}
+
+/** For an index, whose values say nothing: a change of one is found because there is one right body only. */
+export const keysOnlyEnvelope: Envelope = {
+  name: 'keys only',
+  enclose: (_place, body) => body,
+  open: (_place, bytes) => bytes,
 }
 
 /** u16 length + table | u16 length + key: no two places have the same bytes. */

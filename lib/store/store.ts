@@ -1,11 +1,14 @@
 import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { type Clock, LsxError, sleep, systemClock } from '../runtime/index.ts'
+import type { Change, WritePurpose } from './change.ts'
 import { CommitWatch } from './commit-watch.ts'
-import { checksumEnvelope, type Envelope } from './envelope.ts'
+import { checksumEnvelope, type Envelope, keysOnlyEnvelope } from './envelope.ts'
+import { checkEnvelope } from './envelope-check.ts'
 import { checkFileHead } from './file-head.ts'
 import { SpaceBound } from './space.ts'
-import { LmdbTable, type Table, type VerifyReport } from './table.ts'
+import { LmdbTable, type Table, type TransactionalTable, type VerifyReport } from './table.ts'
+import { WriteGroup } from './write-group.ts'
 
 export interface StoreOptions {
   /** Directory of the store; made with mode 0700, or tightened to it. */
@@ -20,7 +23,7 @@ export interface StoreOptions {
   readonly commitTimeoutMs?: number
   /** Writes that may wait for the disk. Default 65,536. */
   readonly maxPendingWrites?: number
-  /** Default: a checksum over table, key and value. */
+  /** Default: a checksum over table, key and value. A store opens with the envelope, and key, that it was made with. */
   readonly envelope?: Envelope
   readonly clock?: Clock
   /** Called once when the store stops committing. End the process by SIGKILL: an orderly exit would wait for LMDB. */
@@ -39,6 +42,26 @@ export interface Store {
   close(): Promise<void>
 }
 
+/** A store that can make changes of several tables as one. */
+export interface TransactionalStore extends Store {
+  table<T>(name: string, options: TableOptions<T>): TransactionalTable<T>
+  /**
+   * All of these changes or none, on disk when it resolves; writes of one tick are one commit. Writes take effect in the
+   * order of the calls. Rejects like `put`; one that only removes is allowed in a full store.
+   */
+  write(changes: readonly Change[], purpose?: WritePurpose): Promise<void>
+  /** Throws what a write that begins something would be rejected with before it is tried. */
+  checkRoom(): void
+  /** Commits since the store was made; several writes share one. */
+  readonly commits: number
+}
+
+export interface TableOptions<T> {
+  readonly validate: (value: unknown) => T
+  /** For an index, which says all in its keys: values are kept without an envelope, and cost nothing. */
+  readonly keysOnly?: boolean
+}
+
 const MAX_TABLES = 64
 const TABLE_NAME = /^[a-z][a-z0-9-]{0,63}$/
 
@@ -50,16 +73,17 @@ const DEFAULTS = {
 } as const
 
 /**
- * Opens the durable store in `path`. Throws INTERNAL when it cannot.
+ * Opens the durable store in `path`. Throws INTERNAL when it cannot, REFUSED when it was made with another envelope.
  *
- * A record's checksum finds flipped bits, and bytes of another table or key. It cannot tell a record from its own
- * earlier version, which only a damaged page pointer could bring back.
+ * A record's checksum or seal finds flipped bits, and bytes of another table or key. It cannot tell a record from its
+ * own earlier version, which only a damaged page pointer could bring back.
  */
-export function openStore(options: StoreOptions): Store {
+export function openStore(options: StoreOptions): TransactionalStore {
   const { path } = options
   try {
     makePrivateDirectory(path)
     checkFileHead(path)
+    const envelope = options.envelope ?? checksumEnvelope
     const root = open<Buffer, Buffer>({
       path,
       noSubdir: false,
@@ -70,29 +94,36 @@ export function openStore(options: StoreOptions): Store {
       eventTurnBatching: false,
       ...(options.mapBytes === undefined ? {} : { mapSize: options.mapBytes }),
     })
-    return new LmdbStore(root, options)
+    try {
+      checkEnvelope(root, path, envelope)
+      return new LmdbStore(root, envelope, options)
+    } catch (error) {
+      root.close()
+      throw error
+    }
   } catch (cause) {
     if (cause instanceof LsxError) throw cause
     throw new LsxError('INTERNAL', `cannot open the store ${path}`, { cause, facts: { path } })
   }
 }
 
-class LmdbStore implements Store {
+class LmdbStore implements TransactionalStore {
   readonly path: string
   readonly #root: RootDatabase<Buffer, Buffer>
-  readonly #tables = new Map<string, { table: LmdbTable<unknown>; database: Database<Buffer, Buffer> }>()
+  readonly #tables = new Map<string, LmdbTable<unknown>>()
   readonly #clock: Clock
   readonly #envelope: Envelope
   readonly #commitTimeoutMs: number
   readonly #commits: CommitWatch
   readonly #space: SpaceBound
+  #gathered: WriteGroup | undefined
   #closing: Promise<void> | undefined
 
-  constructor(root: RootDatabase<Buffer, Buffer>, options: StoreOptions) {
+  constructor(root: RootDatabase<Buffer, Buffer>, envelope: Envelope, options: StoreOptions) {
     this.path = options.path
     this.#root = root
     this.#clock = options.clock ?? systemClock
-    this.#envelope = options.envelope ?? checksumEnvelope
+    this.#envelope = envelope
     this.#commitTimeoutMs = options.commitTimeoutMs ?? DEFAULTS.commitTimeoutMs
     this.#commits = new CommitWatch({
       timeoutMs: this.#commitTimeoutMs,
@@ -113,31 +144,73 @@ class LmdbStore implements Store {
     return this.#commits.stall
   }
 
-  table<T>(name: string, options: { validate: (value: unknown) => T }): Table<T> {
+  table<T>(name: string, options: TableOptions<T>): TransactionalTable<T> {
     this.#checkOpen()
     const facts = { path: this.path, table: name }
     if (!TABLE_NAME.test(name)) throw new LsxError('INTERNAL', 'a table name has 1 to 64 of a-z, 0-9 and -', { facts })
     if (this.#tables.has(name)) throw new LsxError('INTERNAL', `table ${name} is open already`, { facts })
     if (this.#tables.size >= MAX_TABLES) throw new LsxError('INTERNAL', 'too many tables', { facts })
-    const database = this.#openDatabase(name)
     const table = new LmdbTable<T>({
       name,
-      database,
+      database: this.#openDatabase(name),
       validate: options.validate,
-      envelope: this.#envelope,
+      envelope: options.keysOnly === true ? keysOnlyEnvelope : this.#envelope,
       commits: this.#commits,
       space: this.#space,
+      sendGathered: () => this.#sendGathered(),
       checkOpen: () => this.#checkOpen(),
     })
-    this.#tables.set(name, { table: table as LmdbTable<unknown>, database })
+    this.#tables.set(name, table as LmdbTable<unknown>)
     return table
+  }
+
+  get commits(): number {
+    this.#checkOpen()
+    return (this.#root.getStats() as { lastTxnId: number }).lastTxnId
+  }
+
+  async write(changes: readonly Change[], purpose: WritePurpose = 'begins'): Promise<void> {
+    this.#checkOpen()
+    if (changes.length === 0) return
+    if (changes.some(({ adds }) => adds)) this.#space.check(purpose)
+    this.#commits.check(purpose, this.#gathered?.writes)
+    await this.#gather(changes)
+  }
+
+  checkRoom(): void {
+    this.#checkOpen()
+    this.#space.check('begins')
+    this.#commits.check('begins', this.#gathered?.writes)
+  }
+
+  #gather(changes: readonly Change[]): Promise<void> {
+    if (this.#gathered === undefined) {
+      this.#gathered = new WriteGroup()
+      queueMicrotask(() => this.#sendGathered())
+    }
+    return this.#gathered.add(changes)
+  }
+
+  #sendGathered(): void {
+    const group = this.#gathered
+    if (group === undefined) return
+    this.#gathered = undefined
+    group.follow(this.#commits.follow(() => this.#apply(group.changes), group.writes))
+  }
+
+  #apply(changes: readonly Change[]): Promise<unknown> {
+    const [first] = changes
+    if (changes.length === 1 && first !== undefined) return first.apply()
+    return this.#root.batch(() => {
+      for (const change of changes) change.apply()
+    })
   }
 
   async verify(signal?: AbortSignal): Promise<VerifyReport> {
     let records = 0
     let damaged = 0
     const errors: LsxError[] = []
-    for (const { table } of this.#tables.values()) {
+    for (const table of this.#tables.values()) {
       const report = await table.verify(signal)
       records += report.records
       damaged += report.damaged
@@ -152,6 +225,7 @@ class LmdbStore implements Store {
   }
 
   async #close(): Promise<void> {
+    this.#sendGathered()
     await this.#commits.idle()
     // lmdb waits without end for a commit that failed or hangs; what is lost by not waiting is only the tidy end.
     const timeout = new AbortController()
@@ -175,27 +249,15 @@ class LmdbStore implements Store {
   }
 
   #usedBytes(): number {
-    let pages = 0
-    let pageBytes = 0
-    for (const { database } of this.#tables.values()) {
-      const statistics = database.getStats() as PageStatistics
-      pages += statistics.treeBranchPageCount + statistics.treeLeafPageCount + statistics.overflowPages
-      pageBytes = statistics.pageSize
-    }
-    return pages * pageBytes
+    let bytes = 0
+    for (const table of this.#tables.values()) bytes += table.liveBytes
+    return bytes
   }
 
   #checkOpen(): void {
     if (this.#closing === undefined) return
     throw new LsxError('SHUTTING_DOWN', `the store ${this.path} is closed`, { facts: { path: this.path } })
   }
-}
-
-interface PageStatistics {
-  readonly pageSize: number
-  readonly treeBranchPageCount: number
-  readonly treeLeafPageCount: number
-  readonly overflowPages: number
 }
 
 function makePrivateDirectory(path: string): void {

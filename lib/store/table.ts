@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Database } from 'lmdb'
 import { Packr } from 'msgpackr'
 import { LsxError } from '../runtime/index.ts'
+import { Change } from './change.ts'
 import type { CommitWatch } from './commit-watch.ts'
 import { type Envelope, recordPlace } from './envelope.ts'
 import type { SpaceBound } from './space.ts'
@@ -68,7 +69,18 @@ export interface Table<T> {
   verify(signal?: AbortSignal): Promise<VerifyReport>
 }
 
-export class LmdbTable<T> implements Table<T> {
+/** A table whose changes can be made as one with those of other tables. */
+export interface TransactionalTable<T> extends Table<T> {
+  /** Changes for `TransactionalStore.write`. Encodes at once; throws TOO_LARGE, INTERNAL. */
+  toPut(key: string, value: T): Change
+  toRemove(key: string): Change
+  /** Is there a record, damaged or not? */
+  has(key: string): boolean
+  /** Bytes of the pages in use, as of the last commit. */
+  readonly liveBytes: number
+}
+
+export class LmdbTable<T> implements TransactionalTable<T> {
   readonly name: string
   readonly #nameBytes: Buffer
   readonly #database: Database<Buffer, Buffer>
@@ -76,6 +88,7 @@ export class LmdbTable<T> implements Table<T> {
   readonly #envelope: Envelope
   readonly #commits: CommitWatch
   readonly #space: SpaceBound
+  readonly #sendGathered: () => void
   readonly #checkOpen: () => void
   readonly #packr = new Packr({ useRecords: false, mapsAsObjects: true })
 
@@ -86,6 +99,8 @@ export class LmdbTable<T> implements Table<T> {
     envelope: Envelope
     commits: CommitWatch
     space: SpaceBound
+    /** Hands what the store has gathered to LMDB, so that writes keep the order of the calls. */
+    sendGathered: () => void
     /** Throws once the store is closed: lmdb itself would end the process. */
     checkOpen: () => void
   }) {
@@ -96,6 +111,7 @@ export class LmdbTable<T> implements Table<T> {
     this.#envelope = options.envelope
     this.#commits = options.commits
     this.#space = options.space
+    this.#sendGathered = options.sendGathered
     this.#checkOpen = options.checkOpen
   }
 
@@ -108,18 +124,46 @@ export class LmdbTable<T> implements Table<T> {
 
   async put(key: string, value: T): Promise<void> {
     const { keyBytes, record } = this.#encode(key, value)
-    await this.#commits.follow(() => this.#database.put(keyBytes, record))
+    this.#space.check('begins')
+    this.#commits.check('begins')
+    await this.#follow(() => this.#database.put(keyBytes, record))
   }
 
   putSync(key: string, value: T): void {
     const { keyBytes, record } = this.#encode(key, value)
+    this.#space.check('begins')
+    this.#sendGathered()
     this.#reading(() => this.#database.putSync(keyBytes, record))
+  }
+
+  toPut(key: string, value: T): Change {
+    const { keyBytes, record } = this.#encode(key, value)
+    return new Change(this.#database, keyBytes, record)
+  }
+
+  toRemove(key: string): Change {
+    this.#checkOpen()
+    return new Change(this.#database, this.#encodeKey(key))
+  }
+
+  has(key: string): boolean {
+    this.#checkOpen()
+    const keyBytes = this.#encodeKey(key)
+    return this.#reading(() => this.#database.doesExist(keyBytes))
+  }
+
+  get liveBytes(): number {
+    this.#checkOpen()
+    const statistics = this.#reading(() => this.#database.getStats()) as PageStatistics
+    const pages = statistics.treeBranchPageCount + statistics.treeLeafPageCount + statistics.overflowPages
+    return pages * statistics.pageSize
   }
 
   async remove(key: string): Promise<void> {
     this.#checkOpen()
     const keyBytes = this.#encodeKey(key)
-    await this.#commits.follow(() => this.#database.remove(keyBytes))
+    this.#commits.check('begins')
+    await this.#follow(() => this.#database.remove(keyBytes))
   }
 
   range(range: ReadRange): Entry<T>[] {
@@ -193,9 +237,12 @@ export class LmdbTable<T> implements Table<T> {
       const facts = { table: this.name, valueBytes: body.length, maxValueBytes: MAX_VALUE_BYTES }
       throw new LsxError('TOO_LARGE', `a record for table ${this.name} is too large`, { facts, party: 'self' })
     }
-    const shortage = this.#space.shortage()
-    if (shortage !== undefined) throw shortage
     return { keyBytes, record: this.#envelope.enclose(recordPlace(this.#nameBytes, keyBytes), body) }
+  }
+
+  #follow(write: () => Promise<unknown>): Promise<void> {
+    this.#sendGathered()
+    return this.#commits.follow(write)
   }
 
   #readPage(after: Buffer | undefined): { key: Buffer; value: Buffer }[] {
@@ -285,6 +332,13 @@ export class LmdbTable<T> implements Table<T> {
       throw new LsxError('INTERNAL', `table ${this.name} cannot be read`, { facts: { table: this.name }, cause })
     }
   }
+}
+
+interface PageStatistics {
+  readonly pageSize: number
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
 }
 
 interface RangeBytes {

@@ -1,8 +1,10 @@
 // Program started by flipped-bits.test.ts: a damaged LMDB file may end the process that reads it.
-// Arguments: intact data.mdb, directory for the copies, bits (comma separated).
+// Arguments: intact data.mdb, directory for the copies, the store key in hex where it is sealed, bits (comma separated).
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LsxError } from '../../lib/runtime/index.ts'
+import { sealedEnvelope } from '../../lib/store/index.ts'
+import { flipBit } from '../support/bit-flips.ts'
 import { FLIP_RECORDS, FLIP_TABLES, flipRecord, openSampleStore, sampleTable } from './records.ts'
 
 export interface FlipResult {
@@ -15,14 +17,15 @@ export interface FlipResult {
   verified: number | undefined
 }
 
+const [intactFile = '', directory = '', storeKey = '', bits = ''] = process.argv.slice(2)
+const options = storeKey === '' ? {} : { envelope: sealedEnvelope(Buffer.from(storeKey, 'hex')) }
+
 async function readWithFlippedBit(intact: Buffer, path: string, bit: number): Promise<FlipResult> {
   const result: FlipResult = { bit, right: 0, wrong: 0, missing: 0, refused: 0, verified: undefined }
-  const damaged = Buffer.from(intact)
-  damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7))
   mkdirSync(path, { mode: 0o700 })
-  writeFileSync(join(path, 'data.mdb'), damaged)
+  writeFileSync(join(path, 'data.mdb'), flipBit(intact, bit))
   try {
-    const store = openSampleStore(path)
+    const store = openSampleStore(path, options)
     try {
       const tables = FLIP_TABLES.map((name) => sampleTable(store, name))
       result.verified = (await store.verify()).damaged
@@ -61,7 +64,6 @@ async function readWithFlippedBit(intact: Buffer, path: string, bit: number): Pr
   return result
 }
 
-const [intactFile = '', directory = '', bits = ''] = process.argv.slice(2)
 const intact = readFileSync(intactFile)
 for (const bit of bits.split(',').map(Number)) {
   const result = await readWithFlippedBit(intact, join(directory, `bit-${bit}`), bit)

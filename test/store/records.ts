@@ -1,4 +1,9 @@
-import { openStore, type Store, type StoreOptions, type Table } from '../../lib/store/index.ts'
+import {
+  openStore,
+  type StoreOptions,
+  type TransactionalStore,
+  type TransactionalTable,
+} from '../../lib/store/index.ts'
 
 export interface SampleRecord {
   readonly text: string
@@ -14,11 +19,11 @@ export function validateSample(value: unknown): SampleRecord {
 }
 
 /** A store for tests: small floor, so that a nearly full disk does not decide the result. */
-export function openSampleStore(path: string, options: Partial<StoreOptions> = {}): Store {
+export function openSampleStore(path: string, options: Partial<StoreOptions> = {}): TransactionalStore {
   return openStore({ path, minFreeBytes: 0, ...options })
 }
 
-export function sampleTable(store: Store, name = 'samples'): Table<SampleRecord> {
+export function sampleTable(store: TransactionalStore, name = 'samples'): TransactionalTable<SampleRecord> {
   return store.table(name, { validate: validateSample })
 }
 

@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { createFileExclusive, readSecretFile, SECRET_MODE } from '../certs/index.ts'
+import { LsxError } from '../runtime/index.ts'
+import { STORE_KEY_BYTES } from './sealed-envelope.ts'
+
+/** Has anything ever been stored in this directory? */
+export function storeHoldsData(storePath: string): boolean {
+  const file = join(storePath, 'data.mdb')
+  return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0
+}
+
+/**
+ * The key that seals a store: 32 bytes as base64 in a file that only its owner may read. Made when there is none and
+ * the store is new, and never otherwise: with another key what the store holds is lost.
+ *
+ * @throws LsxError REFUSED, party self: missing for a store with data, open to others, not a store key, cannot be made
+ */
+export function loadStoreKey(path: string, options: { storeIsNew: boolean }): Buffer {
+  if (!existsSync(path)) {
+    if (!options.storeIsNew) {
+      throw refused(
+        path,
+        `the store key ${path} is missing, and the store holds data: put the key's backup back, or move the store away and begin with an empty one`,
+      )
+    }
+    createFileExclusive(path, `${randomBytes(STORE_KEY_BYTES).toString('base64')}\n`, SECRET_MODE)
+  }
+  const text = readSecretFile(path).toString('latin1').trimEnd()
+  const key = Buffer.from(text, 'base64')
+  // Node's decoder skips what is not base64: only text that comes out again is the key as it was written.
+  if (key.length !== STORE_KEY_BYTES || key.toString('base64') !== text) {
+    throw refused(path, `${path} is not a store key (${STORE_KEY_BYTES} bytes as base64): put the key's backup back`)
+  }
+  return key
+}
+
+function refused(path: string, message: string): LsxError {
+  return new LsxError('REFUSED', message, { party: 'self', facts: { file: path } })
+}
