@@ -21,6 +21,8 @@ export interface AppRequest {
   readonly key: string
   readonly timeoutMs: number
   readonly durable: boolean | undefined
+  /** The app wants to hear of an outcome that comes after `in-doubt`. */
+  readonly late: boolean
 }
 
 const BANK_CODE = /^[A-Za-z0-9._-]{1,32}$/
@@ -33,12 +35,13 @@ const FIELDS: ReadonlySet<string> = new Set([
   'key',
   'timeoutMs',
   'durable',
+  'late',
 ] satisfies (keyof AppRequest | 'op')[])
 
 /** Checks a message with `op: "request"`. Throws BAD_REQUEST with the path of the first field that is wrong. */
 export function parseRequest(message: Message): AppRequest {
   for (const field of Object.keys(message)) if (!FIELDS.has(field)) throw badField(field, 'is not a field of a request')
-  const { id, to, method, payload, key, timeoutMs, durable } = message
+  const { id, to, method, payload, key, timeoutMs, durable, late } = message
   if (!isMessageId(id)) throw badField('id', 'must be a whole number from 0, or a string of 1 to 64 characters')
   if (typeof to !== 'string' || !BANK_CODE.test(to)) {
     throw badField('to', 'must be a bank code: 1 to 32 letters, digits, dots, underscores or hyphens')
@@ -53,6 +56,7 @@ export function parseRequest(message: Message): AppRequest {
     throw badField('timeoutMs', `must be a whole number from 1 to ${LONGEST_TIMEOUT_MS}`)
   }
   if (!isAbsent(durable) && typeof durable !== 'boolean') throw badField('durable', 'must be true or false')
+  if (!isAbsent(late) && typeof late !== 'boolean') throw badField('late', 'must be true or false')
   return {
     id,
     to,
@@ -61,6 +65,7 @@ export function parseRequest(message: Message): AppRequest {
     key: key ?? newIdempotencyKey(),
     timeoutMs: timeoutMs ?? DEFAULT_TIMEOUT_MS,
     durable: durable ?? undefined,
+    late: late ?? false,
   }
 }
 

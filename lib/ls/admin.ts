@@ -3,6 +3,7 @@ import { fields } from '../config/index.ts'
 import type { IpcConnection, IpcHandler, Message } from '../ipc/index.ts'
 import { type Clock, describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
+import type { JournalRecord } from './journal/index.ts'
 import type { Registry } from './registry.ts'
 import { bankStatus } from './status.ts'
 import type { SwitchContext } from './switch-context.ts'
@@ -18,6 +19,28 @@ export interface DaemonControl {
 
 const bankOrAll = z.strictObject({ bank: fields.bankCodeField.optional(), all: z.boolean().optional() })
 const oneBank = z.strictObject({ bank: fields.bankCodeField })
+
+const oneSubscription = z.strictObject({ subscription: z.union([z.string(), z.int()]) })
+
+/** Operations that change nothing: no business of the audit. */
+const LOOKING: ReadonlySet<unknown> = new Set([
+  'status',
+  'uptime',
+  'uptime-follow',
+  'unsubscribe',
+  'request-show',
+  'request-list',
+])
+
+/** Of one connection; with the most connections of this socket still within what the uptime ledger takes. */
+const MAX_SUBSCRIPTIONS = 4
+
+const requestShow = z.strictObject({ key: z.string().min(1).max(64) })
+const requestList = z.strictObject({
+  state: z.enum(['open', 'in-doubt', 'settled']).optional(),
+  bank: fields.bankCodeField.optional(),
+  limit: z.int().min(1).max(1_000).default(100),
+})
 
 const HOUR_MS = 3_600_000
 const uptimeQuery = z.strictObject({
@@ -36,19 +59,19 @@ export class AdminHandler implements IpcHandler {
   readonly #control: DaemonControl
   readonly #clock: Clock
   readonly #logger: Logger
-  readonly #followers = new Map<IpcConnection, () => void>()
+  /** What ends each subscription, by the id of the message that began it. */
+  readonly #followers = new Map<IpcConnection, Map<unknown, () => void>>()
   readonly #operations: Readonly<
     Record<string, (options: unknown, connection: IpcConnection, id: unknown) => unknown>
   > = {
     status: (options) => this.#status(bankOrAll.parse(options)),
     uptime: (options) => this.#uptime(uptimeQuery.parse(options)),
     'uptime-follow': (options, connection, id) => this.#follow(bankOrAll.parse(options), connection, id),
-    unsubscribe: (_options, connection) => {
-      this.onClose(connection)
-      return { following: 'nothing' }
-    },
+    unsubscribe: (options, connection) => this.#unfollow(oneSubscription.parse(options), connection),
     rekey: (options) => this.#each(bankOrAll.parse(options), (link) => link.rekey('operator')),
     drop: (options) => this.#each(oneBank.parse(options), (link) => link.drop()),
+    'request-show': (options) => this.#showRequest(requestShow.parse(options)),
+    'request-list': (options) => this.#listRequests(requestList.parse(options)),
     quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
     resume: (options) => this.#resume(oneBank.parse(options)),
     drain: () => {
@@ -71,13 +94,12 @@ export class AdminHandler implements IpcHandler {
     const operation = typeof op === 'string' && Object.hasOwn(this.#operations, op) ? this.#operations[op] : undefined
     if (operation === undefined)
       throw new LsxError('BAD_REQUEST', `op: operators can ask for ${Object.keys(this.#operations).join(', ')}`)
-    if (op !== 'status' && op !== 'uptime')
-      this.#logger.info({ audit: true, op, options }, 'an operator gave a command')
+    if (!LOOKING.has(op)) this.#logger.info({ audit: true, op, options }, 'an operator gave a command')
     void this.#run(() => operation(options, connection, id), connection, id)
   }
 
   onClose(connection: IpcConnection): void {
-    this.#followers.get(connection)?.()
+    for (const end of this.#followers.get(connection)?.values() ?? []) end()
     this.#followers.delete(connection)
   }
 
@@ -117,17 +139,26 @@ export class AdminHandler implements IpcHandler {
     return { banks, transitions }
   }
 
-  /** Transitions as they happen, until the operator's connection ends. */
+  /** Transitions as they happen, until the operator's connection ends or this subscription is given up. */
   #follow(options: { bank?: string | undefined }, connection: IpcConnection, id: unknown): Record<string, unknown> {
     if (options.bank !== undefined) this.#registry.require(options.bank)
-    this.onClose(connection)
-    const unsubscribe = this.#context.uptime.subscribe((transition) => {
+    const followers = this.#followers.get(connection) ?? new Map<unknown, () => void>()
+    if (followers.size >= MAX_SUBSCRIPTIONS)
+      throw new LsxError('BUSY', `this connection has ${MAX_SUBSCRIPTIONS} subscriptions already`)
+    followers.get(id)?.()
+    const end = this.#context.uptime.subscribe((transition) => {
       if (options.bank === undefined || options.bank === transition.bankCode) {
         connection.reply({ id, event: 'transition', data: { ...transition } })
       }
     })
-    this.#followers.set(connection, unsubscribe)
+    this.#followers.set(connection, followers.set(id, end))
     return { following: options.bank ?? 'all' }
+  }
+
+  #unfollow({ subscription }: { subscription: unknown }, connection: IpcConnection): Record<string, unknown> {
+    const followers = this.#followers.get(connection)
+    followers?.get(subscription)?.()
+    return { ended: followers?.delete(subscription) ?? false }
   }
 
   #each(
@@ -141,6 +172,18 @@ export class AdminHandler implements IpcHandler {
     if (options.bank !== undefined) for (const link of links) act(link)
     else return { banks: links.map((link) => actOn(link, act)) }
     return { banks: links.map((link) => ({ bankCode: link.bank.code, ok: true })) }
+  }
+
+  #showRequest({ key }: z.output<typeof requestShow>): Record<string, unknown> {
+    const record = this.#context.journal.get(key)
+    if (record === undefined)
+      throw new LsxError('BAD_REQUEST', `the journal has no durable request with the key ${JSON.stringify(key)}`)
+    return { record: { ...requestSummary(record), payload: record.payload, response: record.response } }
+  }
+
+  async #listRequests({ state, bank, limit }: z.output<typeof requestList>): Promise<Record<string, unknown>> {
+    const records = await this.#context.journal.list({ state, bankCode: bank, limit })
+    return { counts: { ...this.#context.journal.counts }, requests: records.map(requestSummary) }
   }
 
   async #quarantine({ bank, reason }: { bank: string; reason: string }): Promise<Record<string, unknown>> {
@@ -157,6 +200,24 @@ export class AdminHandler implements IpcHandler {
     await this.#context.quarantines.remove(bank)
     link.resume()
     return { bankCode: bank, state: link.state.name }
+  }
+}
+
+/** A request as operators see it in a list: all but what the app and the bank said. */
+function requestSummary(record: JournalRecord): Record<string, unknown> {
+  const { key, bankCode, method, state, outcome, code, acceptedAtMs, deadlineAtMs, sentAtMs, settledAtMs } = record
+  const isoTime = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString())
+  return {
+    key,
+    bankCode,
+    method,
+    state: state !== 'settled' && outcome === 'in-doubt' ? 'in-doubt' : state,
+    outcome,
+    code,
+    acceptedAt: isoTime(acceptedAtMs),
+    deadlineAt: isoTime(deadlineAtMs),
+    sentAt: isoTime(sentAtMs),
+    settledAt: isoTime(settledAtMs),
   }
 }
 

@@ -55,6 +55,8 @@ export class BankLink {
   #candidate: Candidate | undefined
   #active: Candidate | undefined
   #everConnected = false
+  /** Drained for good: another link, or none, holds the channel from now on. */
+  #isStopped = false
   readonly #firstAttemptDone: PromiseWithResolvers = withResolvers()
   #dialling: { readonly abort: AbortController; readonly done: Promise<void> } | undefined
   #lastFailure: LinkFailure | undefined
@@ -81,6 +83,7 @@ export class BankLink {
         early: bank.early ?? context.config.requests.early,
         bounds: context.config.requests,
         maxFrameBytes: context.config.frames.maxFrameBytes,
+        durable: context.durable,
         clock: context.clock,
         logger: this.#logger,
       },
@@ -130,12 +133,17 @@ export class BankLink {
 
   /** Begins to hold the channel. Where the xchange dials, that is to wait for it. */
   start(): void {
-    if (this.bank.dial === 'ls' && this.#dialling === undefined && this.#state.name !== 'quarantined')
-      this.#startDialling()
+    if (this.bank.dial !== 'ls' || this.#isStopped || this.#dialling !== undefined) return
+    if (this.#state.name !== 'quarantined') this.#startDialling()
   }
 
   /** A socket that the xchange dialled; the gate has checked address and certificate. */
   accept(socket: ChannelSocket, exporter: Buffer, peer: { address: string; certificateNotAfter: Date }): void {
+    // On a link that is stopped the bank would be connected, and yet nobody could reach it: it has to dial again.
+    if (this.#isStopped || this.#state.name === 'quarantined') {
+      socket.close(CloseCode.goodbye, 'goodbye')
+      return
+    }
     // The newest socket of a bank counts: an older one that is not keyed yet gives way, one that serves goes on until then.
     this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
     const candidate = this.#openCandidate(socket, exporter, peer)
@@ -174,6 +182,7 @@ export class BankLink {
 
   /** Takes no more requests, finishes those in flight, says goodbye. Resolves when the socket is gone or `signal` aborts. */
   async drain(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    this.#isStopped = true
     this.#dialling?.abort.abort(new LsxError('SHUTTING_DOWN', 'the link is stopped'))
     this.#candidate?.channel.drop('local', undefined, CloseCode.goodbye)
     this.lane.block({ code: 'SHUTTING_DOWN', message: 'LS is shutting down', mayWait: false })
@@ -184,6 +193,8 @@ export class BankLink {
         this.#enter({ name: 'draining', sinceMs: this.#nowMs(), channel: active.channel }, {})
       await settledOrAborted(active.ended.promise, signal)
       active.channel.drop('local', undefined, CloseCode.goodbye)
+      // Whoever stops the process next must not cut off the goodbye.
+      await settledOrAborted(active.channel.gone, signal)
     }
     await this.#dialling?.done
     this.#dialling = undefined
@@ -260,6 +271,9 @@ export class BankLink {
       const error = toLsxError(thrown)
       if (this.#state.name === 'dialing') {
         const cause: DropCause = error instanceof DialError ? error.dropCause : 'local'
+        // Whoever answers at the bank's address and is not the bank is news for the audit.
+        if (error.code === 'CERT_DENIED' || error.code === 'IP_DENIED')
+          this.#context.refusals.record(error, { bankCode: this.bank.code })
         this.#fail(cause, error)
         this.#enter({ name: 'idle', sinceMs: this.#nowMs() }, { cause, error })
       }
@@ -355,8 +369,9 @@ export class BankLink {
       this.#everConnected = true
       this.#nextDialAtMs = undefined
       this.#enter({ name: 'connected', sinceMs: this.#nowMs(), channel: candidate.channel }, {})
-      before?.channel.drop('local', superseded(), CloseCode.superseded)
+      // The lane changes over first, so that what had not left over the older socket goes out over this one.
       this.lane.attach(candidate.channel)
+      before?.channel.drop('local', superseded(), CloseCode.superseded)
       candidate.keyed.resolve()
       this.#firstAttemptDone.resolve()
     } else this.#recordRekey(session)
@@ -364,7 +379,8 @@ export class BankLink {
   }
 
   #onKxFailed(error: LsxError, reason: KxReason): void {
-    this.#logger.error({ reason, error: describeError(error) }, `key exchange failed: ${error.message}`)
+    const facts = { audit: true, code: error.code, reason, error: describeError(error) }
+    this.#logger.error(facts, `key exchange failed: ${error.message}`)
     if (error.code === 'IDENTITY_DENIED') this.#context.refusals.record(error, { bankCode: this.bank.code })
     this.#fail('kx', error)
   }
@@ -436,7 +452,9 @@ export class BankLink {
 
   #readKxRecord(): KxRecord | undefined {
     try {
-      return this.#context.kxRecords.get(this.bank.code)
+      const record = this.#context.kxRecords.get(this.bank.code)
+      // A process that was killed leaves a record behind that says connected.
+      return record === undefined ? undefined : { ...record, state: 'idle', status: 0 }
     } catch (error) {
       this.#logger.error({ error: describeError(error) }, 'the stored kx record is damaged; a new one takes its place')
       return undefined

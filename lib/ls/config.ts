@@ -14,6 +14,7 @@ const bankSchema = (baseDir: string) =>
       allow: fields.addressesField,
       identities: z.array(fields.identityPinField(baseDir)).min(1).max(8),
       early: earlyPolicy.optional(),
+      durable: z.boolean().optional(),
     })
     .refine((bank) => bank.dial === 'xchange' || (bank.host !== undefined && bank.port !== undefined), {
       message: 'a bank that LS dials needs host and port',
@@ -24,6 +25,7 @@ const lsSchema = (baseDir: string) =>
   z.strictObject({
     runtimeDir: fields.pathField(baseDir),
     storeDir: fields.pathField(baseDir),
+    storeKeyFile: fields.pathField(baseDir).optional(),
     logLevel: fields.logLevelField.default('info'),
     trustDomain: fields.trustDomainField,
     tls: fields.tlsField(baseDir),
@@ -44,6 +46,14 @@ const lsSchema = (baseDir: string) =>
       maxQueued: fields.countField(0, 1_048_576).default(10_000),
       maxQueuedBytes: fields.countField(0, 1_073_741_824).default(67_108_864),
     }),
+    durable: fields.section({
+      default: z.boolean().default(false),
+      keepSettledMs: fields.durationMsField(1_000).default(86_400_000),
+      maxRecords: fields.countField(1, 100_000_000).default(1_000_000),
+      maxBytes: fields.countField(1_048_576, 1_099_511_627_776).default(4_294_967_296),
+      minFreeBytes: fields.countField(0, 1_099_511_627_776).default(67_108_864),
+      commitTimeoutMs: fields.durationMsField(100, 600_000).default(5_000),
+    }),
     frames: fields.section({ maxFrameBytes: fields.maxFrameBytesField }),
     kx: fields.section({
       timeoutMs: fields.durationMsField(100, 60_000).default(5_000),
@@ -55,10 +65,16 @@ const lsSchema = (baseDir: string) =>
       afterFrames: fields.countField(2, 16_000_000).default(1_048_576),
       afterBytes: fields.countField(1_024, Number.MAX_SAFE_INTEGER).default(1_073_741_824),
     }),
-    echo: fields.section({
-      intervalMs: fields.durationMsField(50, 3_600_000).default(10_000),
-      timeoutMs: fields.durationMsField(25, 3_600_000).optional(),
-    }),
+    echo: fields
+      .section({
+        intervalMs: fields.durationMsField(50, 3_600_000).default(10_000),
+        timeoutMs: fields.durationMsField(25, 3_600_000).optional(),
+      })
+      // The next echo ends the wait for the last one: a longer time-out would not be what it says.
+      .refine((echo) => (echo.timeoutMs ?? 0) <= echo.intervalMs, {
+        message: 'must not be longer than intervalMs',
+        path: ['timeoutMs'],
+      }),
     health: fields.section({ intervalMs: fields.durationMsField(0, 86_400_000).default(60_000) }),
     reconnect: fields.section({
       minDelayMs: fields.durationMsField(1, 60_000).default(100),

@@ -11,20 +11,26 @@ import {
 import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
-import { type Clock, describeError, type Logger, type Service, ServiceGroup } from '../runtime/index.ts'
-import { openStore, type Store, verifyStore } from '../store/index.ts'
+import { type Clock, describeError, type Logger, type Service, ServiceGroup, sleep } from '../runtime/index.ts'
+import { loadStoreKey, openStore, type Store, sealedEnvelope, storeHoldsData, verifyStore } from '../store/index.ts'
 import { AdminHandler } from './admin.ts'
 import { BankLink } from './bank-link.ts'
 import type { LsConfig } from './config.ts'
+import { DurableRequests } from './durable-requests.ts'
 import { LsGate, type Phase } from './gate.ts'
 import { nextGeneration, validateGeneration } from './generation.ts'
 import { HealthCheck } from './health-check.ts'
+import { RequestJournal } from './journal/index.ts'
 import { validateKxRecord } from './kx-record.ts'
 import { validateQuarantine } from './quarantine.ts'
 import { Registry } from './registry.ts'
 import { Router } from './router.ts'
 import type { SwitchContext } from './switch-context.ts'
 import { RollingLog, UptimeLedger } from './uptime/index.ts'
+
+const MEBIBYTE = 1_048_576
+/** Room for what is no request: the store's bound must never come before the journal's. */
+const STORE_MARGIN_BYTES = 1_073_741_824
 
 export interface LsDaemonOptions {
   readonly config: LsConfig
@@ -87,22 +93,14 @@ export class LsDaemon {
     const { config, clock, logger, version } = this.#options
     this.#startedAtMs = clock.nowMs()
     try {
-      const context = await this.#createContext(signal)
+      const { context, journal } = await this.#createContext(signal)
       const registry = new Registry(context)
       this.#registry = registry
-      const router = new Router(registry, clock)
+      const router = new Router(registry, clock, () => context.config.durable.default)
       this.#router = router
-      await this.#services.start(this.#createServices(context, registry, router), signal)
+      await this.#services.start(this.#createServices(context, journal, registry, router), signal)
       await registry.apply(config.banks, 0)
-      await Promise.race([
-        Promise.all(
-          registry
-            .all()
-            .filter((link) => link.bank.dial === 'ls')
-            .map((link) => link.firstAttempt),
-        ),
-        readyTimeout(clock, config.start.readyWithinMs),
-      ])
+      await settledOrLate(registry, config.start.readyWithinMs, clock, signal)
     } catch (error) {
       await this.stop()
       throw error
@@ -136,14 +134,19 @@ export class LsDaemon {
     return reloaded
   }
 
-  async #createContext(signal: AbortSignal): Promise<SwitchContext> {
+  async #createContext(signal: AbortSignal): Promise<{ context: SwitchContext; journal: Service }> {
     const { config, clock, logger, random } = this.#options
     const material = loadTlsMaterial(config.tls)
     const identity = loadIdentity(config)
     this.#noteCertificate(material)
     mkdirSync(config.runtimeDir, { recursive: true, mode: 0o750 })
+    const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
     const store = openStore({
       path: config.storeDir,
+      maxBytes: config.durable.maxBytes + STORE_MARGIN_BYTES,
+      minFreeBytes: config.durable.minFreeBytes,
+      commitTimeoutMs: config.durable.commitTimeoutMs,
+      envelope: sealedEnvelope(loadStoreKey(storeKeyFile, { storeIsNew: !storeHoldsData(config.storeDir) })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -171,6 +174,14 @@ export class LsDaemon {
       logger,
     })
     await verifyStore(store, logger, signal)
+    const journal = new RequestJournal({
+      store,
+      clock,
+      logger,
+      maxRecords: config.durable.maxRecords,
+      maxBytes: config.durable.maxBytes,
+      keepSettledMs: config.durable.keepSettledMs,
+    })
     const generation = await nextGeneration(generations, clock.nowMs())
     signal.throwIfAborted()
     const context: SwitchContext = {
@@ -183,6 +194,8 @@ export class LsDaemon {
       uptime,
       kxRecords,
       quarantines,
+      journal,
+      durable: new DurableRequests(journal, clock),
       refusals: new RefusalLog(logger, clock),
       clock,
       logger,
@@ -190,10 +203,10 @@ export class LsDaemon {
       defer: setImmediate,
     }
     this.#context = context
-    return context
+    return { context, journal }
   }
 
-  #createServices(context: SwitchContext, registry: Registry, router: Router): readonly Service[] {
+  #createServices(context: SwitchContext, journal: Service, registry: Registry, router: Router): readonly Service[] {
     const { config, clock, logger } = this.#options
     this.#listener = new ChannelListener({
       host: config.listen.host,
@@ -211,12 +224,14 @@ export class LsDaemon {
       reload: () => this.reload(),
     })
     return [
+      journal,
       context.uptime,
       this.#listener,
       new IpcServer({
         path: join(config.runtimeDir, 'ls-admin.sock'),
         mode: 0o600,
-        limits: { maxConnections: 64 },
+        // The status of a thousand banks is longer than anything that an app may send.
+        limits: { maxConnections: 64, maxMessageBytes: 64 * MEBIBYTE, maxBufferedBytes: 128 * MEBIBYTE },
         handler: admin,
         logger,
         clock,
@@ -291,6 +306,8 @@ export class LsDaemon {
       banks: registry?.all().length ?? 0,
       connected: registry?.all().filter((link) => link.session !== undefined).length ?? 0,
       waitingDials: context?.dialSlots.waiting ?? 0,
+      requests: context?.journal.counts,
+      damagedRequests: context?.journal.damagedCount ?? 0,
       refusals: context?.refusals.counts ?? {},
       certificateNotAfter: this.#certificate?.notAfter.toISOString(),
       residentBytes: process.memoryUsage.rss(),
@@ -315,8 +332,20 @@ function restartOptions(before: LsConfig, after: LsConfig): string[] {
   return fixed.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
 }
 
-function readyTimeout(clock: Clock, timeoutMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    clock.startTimer(timeoutMs, resolve)
-  })
+/**
+ * Resolves when each bank that LS dials has been tried once and what earlier processes left open is settled, or the time
+ * for that is over. Rejects when `signal` aborts.
+ */
+async function settledOrLate(registry: Registry, withinMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
+  const links = registry.all()
+  const dialled = links.filter((link) => link.bank.dial === 'ls')
+  const tried = new AbortController()
+  try {
+    await Promise.race([
+      Promise.all([...dialled.map((link) => link.firstAttempt), ...links.map((link) => link.lane.recovered)]),
+      sleep(clock, withinMs, AbortSignal.any([signal, tried.signal])),
+    ])
+  } finally {
+    tried.abort()
+  }
 }

@@ -14,6 +14,7 @@ export interface RegistryChange {
 export class Registry {
   readonly #links = new Map<string, BankLink>()
   readonly #context: SwitchContext
+  #isStopped = false
 
   constructor(context: SwitchContext) {
     this.#context = context
@@ -37,9 +38,10 @@ export class Registry {
 
   /**
    * Brings the links to the configured banks. Those that did not change are not touched; a changed one is drained and
-   * made anew. All new links are built before the first is stopped, so that a mistake in the file changes nothing.
+   * made anew. All that can fail is done before the first link is stopped, so that a mistake in the file changes nothing.
    */
   async apply(banks: readonly BankConfig[], drainTimeoutMs: number): Promise<RegistryChange> {
+    const { quarantines, uptime } = this.#context
     const next = new Map(banks.map((bank) => [bank.code, bank]))
     const isChanged = (link: BankLink) => !isDeepStrictEqual(next.get(link.bank.code), link.bank) || link.pinsChanged()
     const leaving = this.all().filter(isChanged)
@@ -47,14 +49,23 @@ export class Registry {
     const arriving = banks
       .filter((bank) => leavingCodes.has(bank.code) || !this.#links.has(bank.code))
       .map((bank) => new BankLink(bank, this.#context))
+    for (const link of arriving) quarantines.get(link.bank.code)
     await this.#drain(leaving, drainTimeoutMs)
-    for (const link of leaving) this.#links.delete(link.bank.code)
-    for (const link of arriving) this.#links.set(link.bank.code, link)
+    // LS is shutting down since: nothing new may begin.
+    if (this.#isStopped) return { added: [], changed: [], removed: [] }
+    const arrived = new Map(arriving.map((link) => [link.bank.code, link]))
+    const inOrder = banks.flatMap(({ code }) => arrived.get(code) ?? this.#links.get(code) ?? [])
+    const before = new Map(this.#links)
+    this.#links.clear()
+    for (const link of inOrder) this.#links.set(link.bank.code, link)
     for (const link of arriving) {
-      const quarantine = this.#context.quarantines.get(link.bank.code)
-      if (quarantine === undefined) link.start()
-      else link.quarantine(quarantine.reason)
+      link.lane.recover(this.#context.durable.recover(link.bank.code))
+      // Asked again: an operator may have quarantined the bank during the drain, and the disk be slower than that.
+      const reason = quarantines.get(link.bank.code)?.reason ?? quarantineReason(before.get(link.bank.code))
+      if (reason === undefined) link.start()
+      else link.quarantine(reason)
     }
+    for (const code of uptime.banks) if (!next.has(code)) uptime.forget(code)
     const arrivingCodes = arriving.map((link) => link.bank.code)
     return {
       added: arrivingCodes.filter((code) => !leavingCodes.has(code)),
@@ -63,7 +74,9 @@ export class Registry {
     }
   }
 
+  /** The end: all links are drained, and none is made any more. */
   async drainAll(timeoutMs: number): Promise<void> {
+    this.#isStopped = true
     await this.#drain(this.all(), timeoutMs)
   }
 
@@ -73,4 +86,8 @@ export class Registry {
     const signal = AbortSignal.timeout(timeoutMs + 500)
     await Promise.all(links.map((link) => link.drain(deadlineMs, signal)))
   }
+}
+
+function quarantineReason(link: BankLink | undefined): string | undefined {
+  return link?.state.name === 'quarantined' ? link.state.reason : undefined
 }

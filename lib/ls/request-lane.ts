@@ -7,8 +7,19 @@ import {
   requestRecordBytes,
   TAG_BYTES,
 } from '../frames/index.ts'
-import { type Clock, type ErrorCode, isErrorCode, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
+import {
+  type Clock,
+  describeError,
+  type ErrorCode,
+  isErrorCode,
+  type Logger,
+  LsxError,
+  type TimerHandle,
+  toLsxError,
+} from '../runtime/index.ts'
+import type { DurableRequests } from './durable-requests.ts'
 import type { Outcome, RoutedRequest, Settlement } from './routed-request.ts'
+import { type Resolution, UnsettledRequests } from './unsettled-requests.ts'
 import { type QueueBounds, WaitingQueue } from './waiting-queue.ts'
 
 export type EarlyPolicy = 'queue' | 'reject'
@@ -26,6 +37,7 @@ export interface LaneOptions {
   readonly bounds: QueueBounds
   /** Of a whole frame, while no kx has agreed on a limit. */
   readonly maxFrameBytes: number
+  readonly durable: DurableRequests
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -34,19 +46,48 @@ export interface LaneOptions {
 const U32_MAX = 0xffffffff
 /** A record whose payload leaves this much room fits whatever its key and method are. */
 const RECORD_OVERHEAD_BYTES = 256
+/** How long LS waits for the stored response of a request whose own time is over. */
+const FETCH_MS = 5_000
+/** Requests without an answer that are asked about after a reconnect; beyond them they end in doubt at once. */
+const MAX_UNSETTLED = 65_536
 
-/** All requests to one bank: queues, sends, and settles each with its one outcome. */
+/**
+ * All requests to one bank: queues, sends, and settles each with its one outcome.
+ *
+ *   submit ─> (journal) ─> waiting ─> in flight ─> settled
+ *                             ▲           │ channel lost
+ *                             │           ▼
+ *                             └────── unsettled: asked about on the next channel
+ */
 export class RequestLane implements RequestOwner<RoutedRequest> {
   readonly #options: LaneOptions
   readonly #queue: WaitingQueue<RoutedRequest>
-  readonly #outcomes: Record<Outcome, number> = { answered: 0, refused: 0, 'not-sent': 0, 'in-doubt': 0 }
+  readonly #unsettled: UnsettledRequests
+  readonly #outcomes: Record<Outcome | 'settled-late', number> = {
+    answered: 0,
+    refused: 0,
+    'not-sent': 0,
+    'in-doubt': 0,
+    'settled-late': 0,
+  }
   #channel: LsChannel<RoutedRequest> | undefined
+  /** The channel is up, and what became of older requests is being asked: nothing overtakes them. */
+  #resolving = false
+  /** More was lost since the question was put. */
+  #askAgain = false
   #block: LaneBlock
-  #queueTimer: TimerHandle | undefined
+  #timer: TimerHandle | undefined
+  readonly #recovering = new Set<RoutedRequest>()
+  #onRecovered: (() => void)[] = []
 
   constructor(options: LaneOptions, block: LaneBlock) {
     this.#options = options
     this.#queue = new WaitingQueue(options.bounds, options.clock.monotonicMs())
+    this.#unsettled = new UnsettledRequests({
+      clock: options.clock,
+      logger: options.logger,
+      maxRequests: MAX_UNSETTLED,
+    })
     this.#block = block
   }
 
@@ -54,119 +95,142 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     return this.#queue.size
   }
 
-  get outcomes(): Readonly<Record<Outcome, number>> {
+  /** Requests that were sent on a channel that is gone and whose answer is not known. */
+  get unsettled(): number {
+    return this.#unsettled.size
+  }
+
+  get outcomes(): Readonly<Record<Outcome | 'settled-late', number>> {
     return this.#outcomes
   }
 
   /** Takes a request; its outcome follows, at once or later. */
   submit(request: RoutedRequest): void {
-    const tooLarge = this.#tooLarge(request)
-    if (tooLarge !== undefined) this.#settle(request, tooLarge)
-    else if (this.#channel === undefined) this.#submitWhileBlocked(request)
-    // Order is kept: nothing overtakes what waits.
-    else if (this.#queue.size > 0 || !this.#trySend(request)) this.#enqueue(request)
+    const refusal = this.#tooLarge(request) ?? this.#refusedNow()
+    if (refusal !== undefined) this.#tell(request, refusal)
+    else if (request.durable) void this.#acceptDurable(request)
+    else this.#admit(request)
   }
 
-  /** The link is connected: what waits goes out first. */
+  /** Requests that the journal knows from before this process. They are asked about on the first channel. */
+  recover(requests: readonly RoutedRequest[]): void {
+    for (const request of requests) if (this.#unsettled.add(request)) this.#recovering.add(request)
+    this.#armTimer()
+    this.#noteRecovered()
+  }
+
+  /** Resolves when the xchange has been asked about all that `recover` brought. */
+  get recovered(): Promise<void> {
+    if (this.#recovering.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#onRecovered.push(resolve))
+  }
+
+  /** The link is connected: what became of older requests comes first, then what waits. */
   attach(channel: LsChannel<RoutedRequest>): void {
     this.#channel = channel
+    this.#resolving = false
+    this.#askAboutUnsettled()
     this.#sendWaiting()
   }
 
   /** The link is not connected any more, or not yet. What waits goes on waiting only where that makes sense. */
   block(block: LaneBlock): void {
     this.#channel = undefined
+    this.#resolving = false
+    this.#unsettled.cancel()
     this.#block = block
     if (block.mayWait) return
-    for (const request of this.#queue.takeAll()) this.#settle(request, notSent(block.code, block.message))
+    for (const request of this.#unsettled.takeWaiting()) this.#settle(request, inDoubt(block.message))
+    for (const request of this.#queue.takeAll()) this.#giveUp(request, block.code, block.message)
   }
 
-  /** Nothing more is served: what waits was never sent. */
+  /** Nothing more is served: what waits was never sent, what was sent is in doubt. */
   stop(): void {
     this.block({ code: 'SHUTTING_DOWN', message: 'LS is shutting down', mayWait: false })
-    if (this.#queueTimer !== undefined) this.#options.clock.cancelTimer(this.#queueTimer)
-    this.#queueTimer = undefined
+    const unsettled = this.#unsettled.all()
+    for (const request of unsettled) this.#settle(request, inDoubt('LS stopped before the xchange could be asked'))
+    this.#options.durable.release(unsettled)
+    if (this.#timer !== undefined) this.#options.clock.cancelTimer(this.#timer)
+    this.#timer = undefined
   }
 
+  /** Throws what is wrong with an answer that cannot be read; its request is asked about on the next channel. */
   onResponse(request: RoutedRequest, response: ResponseRecord): void {
-    this.#settle(request, settlementOf(response))
+    let settlement: Settlement
+    try {
+      settlement = settlementOf(response)
+    } catch (error) {
+      this.onLost(request, toLsxError(error))
+      throw error
+    }
+    this.#settle(request, settlement)
   }
 
   onLateResponse(request: RoutedRequest, response: ResponseRecord): void {
-    this.#options.logger.warn(
-      { idempotencyKey: request.key, method: request.method, status: response.status },
-      'an answer came after its request was given up as in doubt; asking again with the same key gets it',
-    )
+    this.#unsettled.delete(request)
+    this.#settle(request, settlementOf(response))
   }
 
   onExpired(request: RoutedRequest): void {
-    this.#settle(request, { outcome: 'in-doubt', code: 'IN_DOUBT', message: 'no answer came before the deadline' })
+    this.#settle(request, inDoubt('no answer came before the deadline'))
   }
 
   onLost(request: RoutedRequest, error: LsxError): void {
-    const message = `the channel ended before the answer came (${error.code})`
-    this.#settle(request, { outcome: 'in-doubt', code: 'IN_DOUBT', message })
+    // Where no channel will follow there is nobody to ask: the app need not wait for its deadline.
+    const isLastWord = this.#channel === undefined && !this.#block.mayWait
+    if (isLastWord || !this.#unsettled.add(request))
+      this.#settle(request, inDoubt(`the channel ended before the answer came (${error.code})`))
+    this.#armTimer()
+    if (this.#channel === undefined || this.#askAgain) return
+    // A newer channel has taken over already: it is asked, once all that the older one lost is here.
+    this.#askAgain = true
+    queueMicrotask(() => {
+      if (this.#askAgain && !this.#resolving) this.#askAboutUnsettled()
+    })
   }
 
   onUnsent(request: RoutedRequest): void {
-    this.#submitWhileBlocked(request)
+    if (this.#refusedNow() !== undefined) this.#giveUp(request, this.#block.code, this.#block.message)
+    else this.#admit(request)
   }
 
   onWritable(): void {
     this.#sendWaiting()
   }
 
-  #submitWhileBlocked(request: RoutedRequest): void {
-    const { code, message, mayWait } = this.#block
-    if (!mayWait || this.#options.early === 'reject') {
-      this.#settle(request, { outcome: 'refused', code, message })
-      return
-    }
-    if (this.#enqueue(request)) request.tellPending(this.#options.clock.monotonicMs())
-  }
+  // ---- taking
 
-  #trySend(request: RoutedRequest): boolean {
+  async #acceptDurable(request: RoutedRequest): Promise<void> {
+    const { durable, clock } = this.#options
     try {
-      return this.#channel?.trySend(request) ?? false
-    } catch (error) {
-      if (!(error instanceof LsxError) || error.code !== 'TOO_LARGE') throw error
-      this.#settle(request, { outcome: 'refused', code: 'TOO_LARGE', message: error.message })
-      return true
+      const known = await durable.accept(request)
+      if (known === undefined) this.#admit(request)
+      // Told straight from the journal: this request is not the one that is settled there.
+      else if (known !== 'joined') request.settle(known, clock.monotonicMs())
+    } catch (thrown) {
+      const { code, message } = toLsxError(thrown)
+      // A store that fails may have kept it all the same: then the next start finds it and asks the xchange.
+      const settlement: Settlement =
+        code === 'INTERNAL'
+          ? inDoubt('the journal failed; ask again with the same key')
+          : { outcome: 'refused', code, message }
+      this.#tell(request, settlement)
     }
   }
 
-  #enqueue(request: RoutedRequest): boolean {
-    if (!this.#queue.push(request)) {
-      this.#settle(request, { outcome: 'refused', code: 'BUSY', message: 'too many requests wait for this bank' })
-      return false
-    }
-    this.#armQueueTimer()
-    return true
+  /** Sends it, or lets it wait. Order is kept: nothing overtakes what waits. */
+  #admit(request: RoutedRequest): void {
+    if (this.#channel === undefined) {
+      const refusal = this.#refusedNow()
+      if (refusal !== undefined) this.#settle(request, refusal)
+      else if (this.#enqueue(request)) request.tellPending(this.#options.clock.monotonicMs())
+    } else if (this.#resolving || this.#queue.size > 0 || !this.#trySend(request)) this.#enqueue(request)
   }
 
-  #sendWaiting(): void {
-    const nowMs = this.#options.clock.monotonicMs()
-    for (let request = this.#queue.peek(); request !== undefined; request = this.#queue.peek()) {
-      if (this.#channel?.writable !== true) return
-      // Out of the queue's wheel first: the channel puts the request into its own.
-      this.#queue.remove(request)
-      if (request.asker.closed) this.#settle(request, notSent('CHANNEL_DOWN', 'the app left before the channel was up'))
-      else if (request.deadlineMs <= nowMs)
-        this.#settle(request, notSent('DEADLINE_EXCEEDED', 'the deadline passed while it waited'))
-      else this.#trySend(request)
-    }
-  }
-
-  #armQueueTimer(): void {
-    if (this.#queueTimer !== undefined) return
-    this.#queueTimer = this.#options.clock.startTimer(WHEEL_TICK_MS, () => {
-      this.#queueTimer = undefined
-      const code = this.#channel === undefined ? this.#block.code : 'DEADLINE_EXCEEDED'
-      for (const request of this.#queue.expire(this.#options.clock.monotonicMs())) {
-        this.#settle(request, notSent(code, 'the deadline passed before the channel could carry it'))
-      }
-      if (this.#queue.size > 0) this.#armQueueTimer()
-    })
+  #refusedNow(): Settlement | undefined {
+    if (this.#channel !== undefined) return undefined
+    const { code, message, mayWait } = this.#block
+    return mayWait && this.#options.early === 'queue' ? undefined : { outcome: 'refused', code, message }
   }
 
   #tooLarge(request: RoutedRequest): Settlement | undefined {
@@ -182,13 +246,158 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     }
   }
 
+  // ---- sending
+
+  #trySend(request: RoutedRequest): boolean {
+    try {
+      if (this.#channel?.trySend(request) !== true) return false
+    } catch (error) {
+      if (!(error instanceof LsxError) || error.code !== 'TOO_LARGE') throw error
+      this.#settle(request, { outcome: 'refused', code: 'TOO_LARGE', message: error.message })
+      return true
+    }
+    if (request.durable)
+      this.#options.durable.markSent(request, this.#channel.session?.offer.bootId.toString('hex') ?? '')
+    return true
+  }
+
+  #enqueue(request: RoutedRequest): boolean {
+    if (!this.#queue.push(request)) {
+      this.#settle(request, { outcome: 'refused', code: 'BUSY', message: 'too many requests wait for this bank' })
+      return false
+    }
+    this.#armTimer()
+    return true
+  }
+
+  #sendWaiting(): void {
+    if (this.#resolving) return
+    const nowMs = this.#options.clock.monotonicMs()
+    for (let request = this.#queue.peek(); request !== undefined; request = this.#queue.peek()) {
+      if (this.#channel?.writable !== true) return
+      // Out of the queue's wheel first: the channel puts the request into its own.
+      this.#queue.remove(request)
+      if (request.abandoned && !request.durable && !request.mayBeExecuted) {
+        this.#giveUp(request, 'CHANNEL_DOWN', 'the app left before the channel was up')
+      } else if (request.deadlineMs <= nowMs)
+        this.#giveUp(request, 'DEADLINE_EXCEEDED', 'the deadline passed while it waited')
+      else this.#trySend(request)
+    }
+  }
+
+  #askAboutUnsettled(): void {
+    const channel = this.#channel
+    this.#askAgain = false
+    if (channel === undefined || this.#unsettled.size === 0) return
+    this.#resolving = true
+    this.#unsettled.resolve(channel, (resolution) => this.#onResolved(channel, resolution))
+  }
+
+  #onResolved(channel: LsChannel<RoutedRequest>, { resend, fetch, tooLate, forgotten }: Resolution): void {
+    if (this.#channel !== channel) return
+    const nowMs = this.#options.clock.monotonicMs()
+    // Where its own time is over LS still waits for the stored response; the budget stays what it was.
+    for (const request of fetch)
+      request.deadlineMs = request.expiresAtMs > nowMs ? request.expiresAtMs : nowMs + FETCH_MS
+    for (const request of resend) request.mayBeExecuted = false
+    for (const request of tooLate) this.#settle(request, notSent('DEADLINE_EXCEEDED', 'it never reached the xchange'))
+    for (const request of forgotten)
+      this.#settle(request, inDoubt('the xchange has lost its record of the keys of that time'))
+    this.#queue.putFirst([...fetch, ...resend])
+    this.#resolving = false
+    this.#armTimer()
+    if (this.#askAgain) this.#askAboutUnsettled()
+    this.#sendWaiting()
+  }
+
+  // ---- deadlines
+
+  #armTimer(): void {
+    if (this.#timer !== undefined || (this.#queue.size === 0 && this.#unsettled.waiting === 0)) return
+    this.#timer = this.#options.clock.startTimer(WHEEL_TICK_MS, () => {
+      this.#timer = undefined
+      this.#expire(this.#options.clock.monotonicMs())
+      this.#armTimer()
+    })
+  }
+
+  #expire(nowMs: number): void {
+    const code = this.#channel === undefined ? this.#block.code : 'DEADLINE_EXCEEDED'
+    for (const request of this.#queue.expire(nowMs)) {
+      this.#giveUp(request, code, 'the deadline passed before the channel could carry it')
+    }
+    for (const request of this.#unsettled.takeOverdue(nowMs))
+      this.#settle(request, inDoubt('no answer came before the deadline'))
+  }
+
+  // ---- settling
+
+  /** It left no queue for a channel: never sent, unless it was sent once before. */
+  #giveUp(request: RoutedRequest, code: ErrorCode, message: string): void {
+    if (!request.mayBeExecuted) this.#settle(request, notSent(code, message))
+    else {
+      this.#settle(request, inDoubt(message))
+    }
+  }
+
+  /**
+   * An answer, and a doubt, can be told before the journal has them: after a crash the xchange gives the same answer
+   * again. That nothing was done must be on disk first, or the next start might send it after all.
+   */
   #settle(request: RoutedRequest, settlement: Settlement): void {
-    if (request.settle(settlement, this.#options.clock.monotonicMs())) this.#outcomes[settlement.outcome]++
+    if (this.#recovering.delete(request)) this.#noteRecovered()
+    if (!request.durable) {
+      this.#tell(request, settlement)
+      return
+    }
+    const { durable, logger } = this.#options
+    if (settlement.outcome === 'in-doubt') this.#unsettled.add(request)
+    const kept = durable.settle(request, settlement)
+    if (settlement.outcome === 'answered' || settlement.outcome === 'in-doubt') {
+      this.#tell(request, settlement)
+      kept.catch((error) =>
+        logger.error({ idempotencyKey: request.key, error: describeError(error) }, 'an outcome could not be kept'),
+      )
+      return
+    }
+    kept.then(
+      () => this.#tell(request, settlement),
+      (error) => {
+        logger.error(
+          { idempotencyKey: request.key, error: describeError(error) },
+          'an outcome could not be kept; the app is told in-doubt',
+        )
+        this.#tell(request, inDoubt('the journal failed; ask again with the same key'))
+      },
+    )
+  }
+
+  #noteRecovered(): void {
+    if (this.#recovering.size > 0) return
+    for (const resolve of this.#onRecovered) resolve()
+    this.#onRecovered = []
+  }
+
+  #tell(request: RoutedRequest, settlement: Settlement): void {
+    const wasInDoubt = request.state === 'inDoubt'
+    if (!request.settle(settlement, this.#options.clock.monotonicMs())) return
+    this.#outcomes[wasInDoubt ? 'settled-late' : settlement.outcome]++
+    if (!wasInDoubt) return
+    const { key: idempotencyKey, method } = request
+    const { outcome, code } = settlement
+    this.#options.logger.warn(
+      { idempotencyKey, method, outcome, code },
+      'a request that was told in-doubt is settled now',
+    )
   }
 }
 
 function notSent(code: ErrorCode, message: string): Settlement {
   return { outcome: 'not-sent', code, message }
+}
+
+function inDoubt(message: string): Settlement {
+  return { outcome: 'in-doubt', code: 'IN_DOUBT', message }
 }
 
 function settlementOf(response: ResponseRecord): Settlement {
@@ -204,7 +413,7 @@ function settlementOf(response: ResponseRecord): Settlement {
         message: 'the xchange refused it before it did anything',
       }
     case ResponseStatus.inDoubt:
-      return { outcome: 'in-doubt', code: 'IN_DOUBT', message: 'the xchange began it and does not know how it ended' }
+      return inDoubt('the xchange began it and does not know how it ended')
   }
 }
 

@@ -7,6 +7,15 @@ export interface Asker {
   reply(message: Record<string, unknown>): void
 }
 
+/** One who waits for a request's outcome. */
+interface Waiter {
+  readonly asker: Asker
+  readonly askerId: number | string
+  readonly sinceMs: number
+  /** Wants to hear of an outcome that comes after `in-doubt`. */
+  readonly wantsLate: boolean
+}
+
 export type Outcome = 'answered' | 'refused' | 'not-sent' | 'in-doubt'
 
 /** How a request ended. */
@@ -19,59 +28,114 @@ export interface Settlement {
   readonly message?: string | undefined
 }
 
-/** One request of an app on its way through LS. It settles exactly once. */
-export class RoutedRequest extends ChannelRequest {
+export interface RequestParts {
   readonly asker: Asker
   readonly askerId: number | string
   readonly bankCode: string
+  readonly key: string
+  readonly method: string
+  readonly payload: Buffer
+  /** Monotonic ms. */
   readonly acceptedAtMs: number
-  #settled = false
+  readonly timeoutMs: number
+  readonly durable?: boolean
+  readonly wantsLate?: boolean
+}
 
-  constructor(request: {
-    asker: Asker
-    askerId: number | string
-    bankCode: string
-    key: string
-    method: string
-    payload: Buffer
-    acceptedAtMs: number
-    timeoutMs: number
-  }) {
-    super({ ...request, deadlineMs: request.acceptedAtMs + request.timeoutMs })
-    this.asker = request.asker
-    this.askerId = request.askerId
-    this.bankCode = request.bankCode
-    this.acceptedAtMs = request.acceptedAtMs
+/** Apps that ask again with the key of a durable request that is still open; more are refused with BUSY. */
+export const MAX_WAITERS = 16
+
+const NOBODY: Asker = { closed: true, reply: () => {} }
+
+/**
+ * One request of an app on its way through LS.
+ *
+ *   open ──answered, refused, not-sent──> settled
+ *     └──in-doubt──> inDoubt ──answered, refused, not-sent──> settled
+ *
+ * Its app hears exactly one outcome; one that comes after `in-doubt` reaches it as an event, if it asked for that.
+ */
+export class RoutedRequest extends ChannelRequest {
+  readonly bankCode: string
+  readonly acceptedAtMs: number
+  readonly durable: boolean
+  #state: 'open' | 'inDoubt' | 'settled' = 'open'
+  #settlement: Settlement | undefined
+  #waiters: Waiter[]
+
+  constructor(parts: RequestParts) {
+    super({ ...parts, deadlineMs: parts.acceptedAtMs + parts.timeoutMs })
+    this.bankCode = parts.bankCode
+    this.acceptedAtMs = parts.acceptedAtMs
+    this.durable = parts.durable ?? false
+    const { asker, askerId, acceptedAtMs, wantsLate = false } = parts
+    this.#waiters = [{ asker, askerId, sinceMs: acceptedAtMs, wantsLate }]
   }
 
-  get settled(): boolean {
-    return this.#settled
+  /** One that the journal remembers from before this process; nobody waits for it. */
+  static recovered(parts: Omit<RequestParts, 'asker' | 'askerId' | 'durable'>): RoutedRequest {
+    const request = new RoutedRequest({ ...parts, asker: NOBODY, askerId: 0, durable: true })
+    request.mayBeExecuted = true
+    return request
+  }
+
+  get state(): 'open' | 'inDoubt' | 'settled' {
+    return this.#state
+  }
+
+  /** True when nobody is left who could hear the outcome. */
+  get abandoned(): boolean {
+    return this.#waiters.every((waiter) => waiter.asker.closed)
+  }
+
+  /**
+   * Whoever waits for this request waits for `open` instead, which has the same key and content. False when too many do.
+   */
+  mergeInto(open: RoutedRequest, nowMs: number): boolean {
+    const staying = open.#waiters.filter((waiter) => !waiter.asker.closed)
+    if (staying.length + this.#waiters.length > MAX_WAITERS) return false
+    open.#waiters = [...staying, ...this.#waiters]
+    // It was settled while the journal was asked, or is in doubt: then that is the news.
+    if (open.#settlement !== undefined) open.#tellWaiters(this.#waiters, open.#settlement, nowMs)
+    this.#waiters = []
+    this.#state = 'settled'
+    return true
   }
 
   /** Tells the app that the request waits for a session key. */
   tellPending(nowMs: number): void {
-    this.asker.reply({
-      id: this.askerId,
-      outcome: 'pending',
-      code: 'KEY_PENDING',
-      key: this.key,
-      ms: elapsedMs(this.acceptedAtMs, nowMs),
-    })
+    this.#tellWaiters(this.#waiters, { outcome: 'pending', code: 'KEY_PENDING' }, nowMs)
   }
 
-  /** Tells the app its outcome. False when it was settled before: the first outcome stands. */
+  /** Tells the outcome. False where that changes nothing: settled requests stay as they are, a doubt is told once. */
   settle(settlement: Settlement, nowMs: number): boolean {
-    if (this.#settled) return false
-    this.#settled = true
-    const { outcome, code, payload, message } = settlement
-    const reply: Record<string, unknown> = { id: this.askerId, outcome }
-    if (code !== undefined) reply.code = code
-    if (payload !== undefined) reply.payload = payload
-    if (message !== undefined) reply.message = message
-    reply.key = this.key
-    reply.ms = elapsedMs(this.acceptedAtMs, nowMs)
-    this.asker.reply(reply)
+    const isDoubt = settlement.outcome === 'in-doubt'
+    if (this.#state === 'settled' || (isDoubt && this.#state === 'inDoubt')) return false
+    this.#tellWaiters(this.#waiters, settlement, nowMs, this.#state === 'inDoubt' ? 'settled' : undefined)
+    this.#state = isDoubt ? 'inDoubt' : 'settled'
+    this.#settlement = settlement
+    this.#waiters = isDoubt ? this.#waiters.filter((waiter) => waiter.wantsLate) : []
     return true
+  }
+
+  #tellWaiters(
+    waiters: readonly Waiter[],
+    settlement: Omit<Settlement, 'outcome'> & { outcome: Outcome | 'pending' },
+    nowMs: number,
+    event?: 'settled',
+  ): void {
+    const { outcome, code, payload, message } = settlement
+    for (const { asker, askerId, sinceMs } of waiters) {
+      if (asker.closed) continue
+      const reply: Record<string, unknown> =
+        event === undefined ? { id: askerId, outcome } : { id: askerId, event, outcome }
+      if (code !== undefined) reply.code = code
+      if (payload !== undefined) reply.payload = payload
+      if (message !== undefined) reply.message = message
+      reply.key = this.key
+      reply.ms = elapsedMs(sinceMs, nowMs)
+      asker.reply(reply)
+    }
   }
 }
 

@@ -7,11 +7,13 @@ import { RoutedRequest } from './routed-request.ts'
 export class Router implements IpcHandler {
   readonly #registry: Registry
   readonly #clock: Clock
+  readonly #durableByDefault: () => boolean
   #accepting = true
 
-  constructor(registry: Registry, clock: Clock) {
+  constructor(registry: Registry, clock: Clock, durableByDefault: () => boolean = () => false) {
     this.#registry = registry
     this.#clock = clock
+    this.#durableByDefault = durableByDefault
   }
 
   /** From here on every request is refused. */
@@ -22,8 +24,9 @@ export class Router implements IpcHandler {
   onMessage(connection: IpcConnection, message: Message): void {
     if (message.op !== 'request')
       throw new LsxError('BAD_REQUEST', 'op: apps send "request"; operators have their own socket')
-    const { id, to, method, payload, key, timeoutMs } = parseRequest(message)
+    const { id, to, method, payload, key, timeoutMs, durable, late } = parseRequest(message)
     const acceptedAtMs = this.#clock.monotonicMs()
+    const link = this.#registry.get(to)
     const request = new RoutedRequest({
       asker: connection,
       askerId: id,
@@ -33,8 +36,9 @@ export class Router implements IpcHandler {
       payload,
       acceptedAtMs,
       timeoutMs,
+      durable: durable ?? link?.bank.durable ?? this.#durableByDefault(),
+      wantsLate: late,
     })
-    const link = this.#registry.get(to)
     if (!this.#accepting)
       request.settle({ outcome: 'refused', code: 'SHUTTING_DOWN', message: 'LS is shutting down' }, acceptedAtMs)
     else if (link === undefined) {

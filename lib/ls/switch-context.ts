@@ -4,6 +4,7 @@ import type { Identity, KeyPair } from '../kx/index.ts'
 import type { Clock, Logger } from '../runtime/index.ts'
 import type { Table } from '../store/index.ts'
 import type { LsConfig } from './config.ts'
+import type { DurableRequests, RequestBook } from './durable-requests.ts'
 import type { KxRecord } from './kx-record.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { UptimeLedger } from './uptime/index.ts'
@@ -21,6 +22,8 @@ export interface SwitchContext {
   readonly uptime: UptimeLedger
   readonly kxRecords: Table<KxRecord>
   readonly quarantines: Table<Quarantine>
+  readonly journal: RequestBook
+  readonly durable: DurableRequests
   readonly refusals: RefusalLog
   readonly clock: Clock
   readonly logger: Logger

@@ -42,6 +42,17 @@ export class WaitingQueue<R extends Waiting> {
     return true
   }
 
+  /** Puts requests that were taken on before ahead of all others, in their order; no bound holds them off. */
+  putFirst(requests: readonly R[]): void {
+    const behind = [...this.#requests]
+    this.#requests.clear()
+    for (const request of [...requests, ...behind]) this.#requests.add(request)
+    for (const request of requests) {
+      this.#bytes += request.payload.length + OVERHEAD_BYTES
+      this.#wheel.insert(request)
+    }
+  }
+
   /** The one that waits longest, left in its place. */
   peek(): R | undefined {
     return this.#requests.values().next().value

@@ -1,0 +1,106 @@
+import { type Clock, failpoint, LsxError } from '../runtime/index.ts'
+import type { JournalRecord, RequestJournal } from './journal/index.ts'
+import { RoutedRequest, type Settlement } from './routed-request.ts'
+
+/** Of one bank at once; with their payloads they are in memory. The rest waits for the next start. */
+const MAX_RECOVERED = 65_536
+
+/** What the switch asks of the journal. */
+export type RequestBook = Pick<
+  RequestJournal,
+  'accept' | 'markSent' | 'settle' | 'open' | 'get' | 'list' | 'counts' | 'damagedCount'
+>
+
+/** The journal as the lanes use it: each durable request that is open, once, whoever asks for it. */
+export class DurableRequests {
+  readonly #journal: RequestBook
+  readonly #clock: Clock
+  readonly #open = new Map<string, RoutedRequest>()
+
+  constructor(journal: RequestBook, clock: Clock) {
+    this.#journal = journal
+    this.#clock = clock
+  }
+
+  /**
+   * Resolves when the request is on disk: undefined for a new one, `joined` where the same one is open already and will
+   * tell both, or the outcome that it had before. Rejects with STORE_FULL, DUPLICATE_MISMATCH or INTERNAL.
+   */
+  async accept(request: RoutedRequest): Promise<Settlement | 'joined' | undefined> {
+    const { key, bankCode, method, payload } = request
+    const nowMs = this.#clock.nowMs()
+    failpoint('journal-accept:before')
+    const { known } = await this.#journal.accept({
+      key,
+      bankCode,
+      method,
+      payload,
+      acceptedAtMs: nowMs,
+      deadlineAtMs: nowMs + (request.deadlineMs - this.#clock.monotonicMs()),
+    })
+    failpoint('journal-accept:after')
+    if (known === undefined) {
+      this.#open.set(key, request)
+      return undefined
+    }
+    const open = this.#open.get(key)
+    if (open !== undefined) {
+      if (!request.mergeInto(open, this.#clock.monotonicMs()))
+        throw new LsxError('BUSY', 'too many wait for the outcome of this key')
+      return 'joined'
+    }
+    if (known.state === 'settled' && known.outcome !== undefined) {
+      return { outcome: known.outcome, code: known.code, payload: known.response }
+    }
+    return { outcome: 'in-doubt', code: 'IN_DOUBT', message: 'an earlier request with this key is in doubt' }
+  }
+
+  /** It goes out now, to the xchange process with this boot id (hex). */
+  markSent(request: RoutedRequest, bootId: string): void {
+    this.#journal.markSent(request.key, bootId)
+  }
+
+  /** Resolves when the outcome is on disk. */
+  async settle(request: RoutedRequest, settlement: Settlement): Promise<void> {
+    failpoint('settle:before')
+    const { outcome, code, payload } = settlement
+    await this.#journal.settle(request.key, { outcome, code, response: payload })
+    failpoint('settle:after')
+    if (outcome !== 'in-doubt') this.#open.delete(request.key)
+  }
+
+  /** The open requests of a bank that no lane holds, in their order: those from before this process, or of a link that ended. */
+  recover(bankCode: string): RoutedRequest[] {
+    const requests: RoutedRequest[] = []
+    let after: string | undefined
+    do {
+      const page = this.#journal.open(bankCode, { after })
+      for (const record of page) if (!this.#open.has(record.key)) requests.push(this.#recovered(record))
+      after = page.at(-1)?.sequence
+    } while (after !== undefined && requests.length < MAX_RECOVERED)
+    return requests
+  }
+
+  /** A link has ended: what its lane still had open, the next link's lane takes over from the journal. */
+  release(requests: readonly RoutedRequest[]): void {
+    for (const request of requests) this.#open.delete(request.key)
+  }
+
+  #recovered(record: JournalRecord): RoutedRequest {
+    const nowMs = this.#clock.monotonicMs()
+    const wallMs = this.#clock.nowMs()
+    const request = RoutedRequest.recovered({
+      bankCode: record.bankCode,
+      key: record.key,
+      method: record.method,
+      payload: record.payload,
+      // By this process's clock that never jumps; the wall clock is all that a record has.
+      acceptedAtMs: nowMs - Math.max(0, wallMs - record.acceptedAtMs),
+      timeoutMs: record.deadlineAtMs - record.acceptedAtMs,
+    })
+    // Nobody hears it; what the journal calls in doubt is so here too.
+    if (record.outcome === 'in-doubt') request.settle({ outcome: 'in-doubt' }, nowMs)
+    this.#open.set(record.key, request)
+    return request
+  }
+}

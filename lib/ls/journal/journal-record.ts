@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto'
+import type { ErrorCode } from '../../runtime/index.ts'
+import type { Outcome } from '../routed-request.ts'
+
+/** A request as the app made it. Times are wall time, Unix ms. */
+export interface NewRequest {
+  readonly key: string
+  readonly bankCode: string
+  readonly method: string
+  readonly payload: Buffer
+  readonly acceptedAtMs: number
+  readonly deadlineAtMs: number
+}
+
+/** How a request ended, or that it is in doubt, which is not an end. */
+export interface JournalSettlement {
+  readonly outcome: Outcome
+  readonly code?: ErrorCode | undefined
+  /** The bank's answer, as it is passed on to the app. */
+  readonly response?: Buffer | undefined
+}
+
+/**
+ * accepted -> sent -> settled, or accepted -> settled. A record that is open is not settled; one in doubt is open, has
+ * state `sent` and outcome `in-doubt`.
+ */
+export interface JournalRecord extends NewRequest {
+  /** Grows with each acceptance: 16 hexadecimal digits, which compare as text. */
+  readonly sequence: string
+  /** SHA-256 over bank code, method and payload. */
+  readonly digest: Buffer
+  /** Open records of an earlier process are `sent`: what that process still sent is not known. */
+  readonly state: 'accepted' | 'sent' | 'settled'
+  /** When it was last sent, as far as that is known. */
+  readonly sentAtMs?: number | undefined
+  /** The xchange process that it was last sent to. */
+  readonly bootId?: string | undefined
+  readonly settledAtMs?: number | undefined
+  readonly outcome?: Outcome | undefined
+  readonly code?: ErrorCode | undefined
+  readonly response?: Buffer | undefined
+}
+
+/** Tells a repetition from another request under the same key. NUL ends what cannot contain one. */
+export function journalDigest(request: Pick<NewRequest, 'bankCode' | 'method' | 'payload'>): Buffer {
+  const { bankCode, method, payload } = request
+  return createHash('sha256').update(`${bankCode}\0${method}\0`).update(payload).digest()
+}
