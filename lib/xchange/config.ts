@@ -6,6 +6,7 @@ const xchangeSchema = (baseDir: string) =>
     .strictObject({
       bankCode: fields.bankCodeField,
       storeDir: fields.pathField(baseDir),
+      storeKeyFile: fields.pathField(baseDir).optional(),
       logLevel: fields.logLevelField.default('info'),
       trustDomain: fields.trustDomainField,
       tls: fields.tlsField(baseDir),
@@ -42,8 +43,8 @@ const xchangeSchema = (baseDir: string) =>
         maxUnreadBytes: fields.countField(65_536, 1_073_741_824).default(16_777_216),
       }),
       onceOnly: fields.section({
-        maxEntries: fields.countField(1, 10_000_000).default(100_000),
-        maxBytes: fields.countField(1_048_576, 17_179_869_184).default(67_108_864),
+        maxEntries: fields.countField(1, 1_000_000_000).default(10_000_000),
+        maxBytes: fields.countField(1_048_576, 1_099_511_627_776).default(8_589_934_592),
         keepMs: fields.durationMsField(1_000).default(86_400_000),
       }),
       handlers: z.strictObject({

@@ -13,6 +13,7 @@ import {
   AllowList,
   ChannelListener,
   DialSlots,
+  type KeyState,
   keepConnected,
   newBootId,
   RefusalLog,
@@ -20,15 +21,15 @@ import {
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { type Clock, describeError, type Logger, LsxError, type Service, ServiceGroup } from '../runtime/index.ts'
-import { openStore, type Store, verifyStore } from '../store/index.ts'
+import { loadStoreKey, openStore, type Store, sealedEnvelope, storeHoldsData, verifyStore } from '../store/index.ts'
 import type { XchangeConfig } from './config.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
+import { DurableOnceOnlyTable } from './durable-once-only.ts'
 import { GenerationFence, validateGeneration } from './fence.ts'
 import { XchangeGate } from './gate.ts'
 import { loadHandlerModules } from './handler-modules.ts'
 import { HttpForward } from './http-forward.ts'
 import { LsLink } from './ls-link.ts'
-import { MemoryOnceOnlyTable } from './once-only.ts'
 import type { Route } from './route.ts'
 
 export interface XchangeDaemonOptions {
@@ -42,6 +43,9 @@ export interface XchangeDaemonOptions {
   readonly random: () => number
   readonly onStoreStalled: () => void
 }
+
+/** Room for what is not once-only keys: the store's bound must never come before theirs. */
+const STORE_MARGIN_BYTES = 1_073_741_824
 
 /** Reads keys, certificates, pins and modules as a start would. Throws what the start would throw. */
 export async function checkXchangeFiles(
@@ -105,8 +109,11 @@ export class XchangeDaemon {
     this.#secureContext = createSecureContext(material)
     const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
     this.#pins = readPins(config)
+    const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
     const store = openStore({
       path: config.storeDir,
+      maxBytes: config.onceOnly.maxBytes + STORE_MARGIN_BYTES,
+      envelope: sealedEnvelope(loadStoreKey(storeKeyFile, { storeIsNew: !storeHoldsData(config.storeDir) })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -119,18 +126,20 @@ export class XchangeDaemon {
     this.#store = store
     const fences = store.table('fence', { validate: validateGeneration })
     await verifyStore(store, logger, signal)
+    const onceOnly = new DurableOnceOnlyTable({
+      store,
+      clock,
+      logger,
+      maxEntries: config.onceOnly.maxEntries,
+      maxBytes: config.onceOnly.maxBytes,
+      keepMs: config.onceOnly.keepMs,
+    })
     const fence = new GenerationFence(fences)
     const { routes, services } = await collectRoutes(this.#options, signal)
     const dispatcher = createDispatcher({
       bankCode: config.bankCode,
       routes,
-      onceOnly: new MemoryOnceOnlyTable({
-        clock,
-        logger,
-        maxEntries: config.onceOnly.maxEntries,
-        maxBytes: config.onceOnly.maxBytes,
-        ttlMs: config.onceOnly.keepMs,
-      }),
+      onceOnly,
       clock,
       logger,
       maxConcurrent: config.requests.maxConcurrent,
@@ -138,9 +147,9 @@ export class XchangeDaemon {
       maxPayloadBytes: config.frames.maxFrameBytes - 256,
     })
     this.#dispatcher = dispatcher
-    const link = this.#createLink(identity, fence, dispatcher)
+    const link = this.#createLink(identity, fence, dispatcher, onceOnly)
     this.#link = link
-    await this.#services.start([...services, ...this.#createListener(link, material)], signal)
+    await this.#services.start([onceOnly, ...services, ...this.#createListener(link, material)], signal)
     if (config.dial === 'xchange') this.#startDialling({ host: config.ls.host ?? '', port: config.ls.port ?? 0 }, link)
     logger.info(
       {
@@ -177,7 +186,12 @@ export class XchangeDaemon {
     logger.info({ audit: true, needRestart }, 'the configuration was reloaded: keys, certificates and pins')
   }
 
-  #createLink(identity: Identity, fence: GenerationFence, dispatcher: Dispatcher): LsLink {
+  #createLink(
+    identity: Identity,
+    fence: GenerationFence,
+    dispatcher: Dispatcher,
+    onceOnly: DurableOnceOnlyTable,
+  ): LsLink {
     const { config, clock, logger } = this.#options
     return new LsLink({
       config,
@@ -187,12 +201,27 @@ export class XchangeDaemon {
       highestGeneration: () => fence.highest,
       acceptGeneration: (generation) => fence.accept(generation),
       onRequest: (request, respond) => dispatcher.dispatch(request, respond),
-      // A table in memory forgets at a restart: it can never say that a key was not seen.
-      onResolve: (keys) => keys.map(() => 'begun' as const),
+      onResolve: (keys) => ({
+        states: keys.map((key) => this.#stateOf(onceOnly, key)),
+        rememberedForMs: Math.max(0, Math.floor(clock.nowMs() - onceOnly.rememberedSinceMs)),
+      }),
       clock,
       logger,
       defer: setImmediate,
     })
+  }
+
+  /** A key whose record is damaged may have been executed: it counts as begun. */
+  #stateOf(onceOnly: DurableOnceOnlyTable, key: string): KeyState {
+    try {
+      return onceOnly.lookup(key).kind
+    } catch (error) {
+      this.#options.logger.error(
+        { idempotencyKey: key, error: describeError(error) },
+        'a record of the once-only table cannot be read',
+      )
+      return 'begun'
+    }
   }
 
   #createListener(link: LsLink, material: TlsMaterial): readonly Service[] {

@@ -1,6 +1,7 @@
 export { loadXchangeConfig, type XchangeConfig } from './config.ts'
 export { checkXchangeFiles, XchangeDaemon, type XchangeDaemonOptions } from './daemon.ts'
 export { createDispatcher, type Dispatcher, type DispatcherOptions } from './dispatcher.ts'
+export { type DurableOnceOnlyOptions, DurableOnceOnlyTable, type LookupResult } from './durable-once-only.ts'
 export {
   defineHandlers,
   type Handler,

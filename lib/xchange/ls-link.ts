@@ -4,7 +4,7 @@ import {
   CloseCode,
   type DropCause,
   dialChannel,
-  type KeyState,
+  type KeyAnswer,
   type KxReason,
   newChannelCounters,
   newX25519KeyPair,
@@ -29,8 +29,8 @@ export interface LsLinkOptions {
   readonly highestGeneration: () => number
   readonly acceptGeneration: (generation: number) => void
   readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
-  /** What became of these keys, one state each in their order. */
-  readonly onResolve: (keys: readonly string[]) => readonly KeyState[] | Promise<readonly KeyState[]>
+  /** What became of these keys. */
+  readonly onResolve: (keys: readonly string[]) => KeyAnswer | Promise<KeyAnswer>
   readonly clock: Clock
   readonly logger: Logger
   readonly defer: (flush: () => void) => void
@@ -91,19 +91,12 @@ export class LsLink {
     this.#candidate?.channel.drop('local', undefined, CloseCode.goodbye)
     const active = this.#active
     if (active === undefined) return
+    active.channel.drain(deadlineMs)
+    // To the end of the socket and not only of the channel: the last answers and the goodbye must leave the process.
     await new Promise<void>((resolve) => {
-      const { ended } = active.settle
-      const done = () => {
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      active.settle.ended = () => {
-        ended()
-        done()
-      }
-      signal.addEventListener('abort', done, { once: true })
-      active.channel.drain(deadlineMs)
-      if (signal.aborted) done()
+      signal.addEventListener('abort', () => resolve(), { once: true })
+      if (signal.aborted) resolve()
+      active.channel.gone.then(resolve)
     })
     active.channel.drop('local', undefined, CloseCode.goodbye)
   }

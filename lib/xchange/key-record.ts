@@ -1,0 +1,44 @@
+import { ResponseStatus } from '../frames/index.ts'
+import type { StoredResponse } from './once-only.ts'
+
+/** What the durable once-only table keeps under a key. Without a response the key was begun. */
+export interface KeyRecord {
+  readonly digest: Buffer
+  /** Where its entry in the time index was added. */
+  readonly position: string
+  /** Wall time of the last write, Unix ms. */
+  readonly atMs: number
+  readonly response?: StoredResponse
+}
+
+const STATUSES: readonly unknown[] = Object.values(ResponseStatus)
+
+export function validateKeyRecord(value: unknown): KeyRecord {
+  if (typeof value === 'object' && value !== null && 'digest' in value && 'position' in value && 'atMs' in value) {
+    const { digest, position, atMs } = value
+    if (Buffer.isBuffer(digest) && typeof position === 'string' && typeof atMs === 'number' && Number.isFinite(atMs)) {
+      const begun = { digest, position, atMs }
+      return 'response' in value ? { ...begun, response: validateResponse(value.response) } : begun
+    }
+  }
+  throw new TypeError('not the record of a key')
+}
+
+function validateResponse(value: unknown): StoredResponse {
+  if (typeof value === 'object' && value !== null && 'status' in value && 'payload' in value) {
+    const { status, payload } = value
+    const meta = 'meta' in value ? value.meta : undefined
+    if (STATUSES.includes(status) && Buffer.isBuffer(payload) && (meta === undefined || Buffer.isBuffer(meta))) {
+      return { status: status as StoredResponse['status'], payload, meta }
+    }
+  }
+  throw new TypeError('not a response')
+}
+
+export function validateMemoryStart(value: unknown): { startMs: number } {
+  if (typeof value === 'object' && value !== null && 'startMs' in value) {
+    const { startMs } = value
+    if (typeof startMs === 'number' && Number.isFinite(startMs)) return { startMs }
+  }
+  throw new TypeError('not the start of a memory')
+}
