@@ -27,6 +27,8 @@ export class AllowList {
 
 function parseRange(entry: string): Range {
   try {
+    // A zone would be taken and then permit the address on every interface.
+    if (entry.includes('%')) throw new Error('a zone')
     const range: Range = entry.includes('/')
       ? ipaddr.parseCIDR(entry)
       : [ipaddr.parse(entry), entry.includes(':') ? 128 : 32]

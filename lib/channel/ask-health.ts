@@ -25,7 +25,8 @@ export function askHealth(target: TlsTarget, signal: AbortSignal): Promise<Recor
         response.on('error', fail)
         response.on('end', () => {
           try {
-            resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')) as Record<string, unknown>)
+            if (response.statusCode !== 200) throw new Error(`HTTP status ${response.statusCode}`)
+            resolve(parseObject(Buffer.concat(chunks).toString('utf8')))
           } catch (error) {
             fail(error as Error)
           } finally {
@@ -37,4 +38,10 @@ export function askHealth(target: TlsTarget, signal: AbortSignal): Promise<Recor
     asked.on('error', fail)
     asked.end()
   })
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  const value: unknown = JSON.parse(text)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('it is no JSON object')
+  return value as Record<string, unknown>
 }

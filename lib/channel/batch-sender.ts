@@ -16,14 +16,15 @@ const FLUSH_RECORDS = 64
  */
 export class BatchSender<Record> {
   readonly #defer: (flush: () => void) => void
-  readonly #send: (body: Buffer) => void
+  readonly #send: (body: Buffer, recordCount: number) => void
   #batch: RecordBatch<Record>
   #scheduled = false
   #stopped = false
 
   constructor(options: {
     batch: RecordBatch<Record>
-    send: (body: Buffer) => void
+    /** Gets the body and how many of the records pushed it carries, the oldest ones. */
+    send: (body: Buffer, recordCount: number) => void
     defer: (flush: () => void) => void
   }) {
     this.#batch = options.batch
@@ -52,8 +53,9 @@ export class BatchSender<Record> {
   }
 
   flush(): void {
-    if (this.#stopped || this.#batch.recordCount === 0) return
-    this.#send(this.#batch.take())
+    const { recordCount } = this.#batch
+    if (this.#stopped || recordCount === 0) return
+    this.#send(this.#batch.take(), recordCount)
   }
 
   /** The agreed frame limit has changed: what is collected goes out under the old one. */

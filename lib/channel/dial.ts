@@ -4,6 +4,7 @@ import { type Clock, type ErrorCode, LsxError } from '../runtime/index.ts'
 import { exportChannelBinding } from './channel-binding.ts'
 import { CHANNEL_PATH, type ChannelSocket, SUBPROTOCOL, WebSocketChannelSocket, webSocketLimits } from './socket.ts'
 import type { DropCause } from './state.ts'
+import { tlsHint, tlsReason } from './tls-hint.ts'
 import { connectTlsPeer, type TlsPeer, type TlsTarget } from './tls-peer.ts'
 
 export interface DialTarget extends TlsTarget {
@@ -118,10 +119,14 @@ function describeFailure(
   }
   const where = `${target.host}:${target.port}`
   const code = error.code ?? ''
+  if (cause === 'tls' && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    const hint = 'the peer may not allow our address; see its log'
+    return new DialError('tls', 'CHANNEL_DOWN', `${where} ended the connection during TLS: ${hint}`, error)
+  }
   // TLS 1.3: the server's verdict on our certificate arrives after our side of the handshake is done.
   if (cause === 'tls' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS')) {
-    const hint = code === 'ECONNRESET' ? '; the peer may not allow our address' : ''
-    return new DialError('tls', 'CERT_DENIED', `TLS with ${where} failed: ${error.message}${hint}`, error)
+    const why = tlsReason(error)
+    return new DialError('tls', 'CERT_DENIED', `TLS with ${where} failed: ${why}; ${tlsHint(code, why)}`, error)
   }
   if (cause === 'upgrade') {
     const hint = 'it may have refused our certificate; see its log'

@@ -1,6 +1,6 @@
 /**
  * The echo of one side of one channel, as data. Every interval an ECHO goes out; its reply is due within the time-out,
- * which is shorter than the interval. `missed` counts misses and mismatches in a row.
+ * and in any case before the next one goes out. `missed` counts misses and mismatches in a row.
  */
 export interface EchoState {
   readonly nextNumber: number
@@ -36,7 +36,7 @@ export function advanceEcho(echo: EchoState, terms: EchoTerms, nowMs: number): {
     echo: {
       nextNumber: (number + 1) >>> 0,
       nextAtMs: nowMs + terms.echoIntervalMs,
-      awaited: { number, sentAtMs: nowMs, dueAtMs: nowMs + terms.echoTimeoutMs },
+      awaited: { number, sentAtMs: nowMs, dueAtMs: nowMs + Math.min(terms.echoTimeoutMs, terms.echoIntervalMs) },
       missed: current.missed,
     },
     send: number,

@@ -9,8 +9,12 @@ export class ChannelRequest implements Deadlined {
   readonly payload: Buffer
   /** Encoded msgpack map, or nothing. */
   readonly meta: Buffer | undefined
-  /** Monotonic ms. */
+  /** How long LS waits for the answer, monotonic ms. */
   deadlineMs: number
+  /** When the request's own time is over: its budget ends here, monotonic ms. */
+  readonly expiresAtMs: number
+  /** It has left this process at least once: only the xchange can say that nothing was done. */
+  mayBeExecuted = false
   wheelNext: Deadlined | undefined = undefined
   wheelPrevious: Deadlined | undefined = undefined
   wheelSlot = -1
@@ -27,6 +31,7 @@ export class ChannelRequest implements Deadlined {
     this.payload = request.payload
     this.meta = request.meta
     this.deadlineMs = request.deadlineMs
+    this.expiresAtMs = request.deadlineMs
   }
 }
 
@@ -40,10 +45,12 @@ export class InFlightTable<R extends ChannelRequest> {
   readonly #byId = new Map<number, R>()
   readonly #late = new Map<number, R>()
   readonly #wheel: DeadlineWheel<R>
-  #lastId = 0
+  #lastId: number
 
-  constructor(nowMs: number) {
+  /** Ids go up from the one after `lastId`, and wrap after 32 bits. */
+  constructor(nowMs: number, lastId = 0) {
     this.#wheel = new DeadlineWheel<R>(nowMs)
+    this.#lastId = lastId
   }
 
   get size(): number {

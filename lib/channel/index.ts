@@ -18,6 +18,7 @@ export {
   type ChannelTimes,
   CloseCode,
   type DropCause,
+  type KeyAnswer,
   type KeyState,
   type KxReason,
   MAX_RESOLVE_KEYS,

@@ -9,6 +9,7 @@ import { type Logger, LsxError, type Service, toLsxError } from '../runtime/inde
 import { exportChannelBinding } from './channel-binding.ts'
 import type { RefusalLog } from './refusals.ts'
 import { CHANNEL_PATH, type ChannelSocket, SUBPROTOCOL, WebSocketChannelSocket, webSocketLimits } from './socket.ts'
+import { tlsHint, tlsReason } from './tls-hint.ts'
 
 /** A TLS peer whose certificate chains to our CA. What it may do is for the gate to say. */
 export interface ListenerPeer {
@@ -41,6 +42,8 @@ export interface ChannelListenerOptions {
 
 const HANDSHAKE_TIMEOUT_MS = 5_000
 const REQUEST_TIMEOUT_MS = 5_000
+/** Node looks for requests that are overdue only so often; its default of 30 s would be the real time-out. */
+const REQUEST_TIMEOUT_CHECK_MS = 1_000
 
 /** The https listener of both daemons: mutual TLS 1.3 for everybody, a channel for those whom the gate admits. */
 export class ChannelListener implements Service {
@@ -49,6 +52,7 @@ export class ChannelListener implements Service {
   readonly #server: Server
   readonly #webSockets: WebSocketServer
   readonly #sockets = new Set<Socket>()
+  readonly #tlsErrors = new WeakSet<Error>()
 
   constructor(options: ChannelListenerOptions) {
     this.#options = options
@@ -60,6 +64,7 @@ export class ChannelListener implements Service {
       headersTimeout: REQUEST_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: REQUEST_TIMEOUT_CHECK_MS,
       maxHeaderSize: 8_192,
       ALPNProtocols: ['http/1.1'],
       noDelay: true,
@@ -72,9 +77,11 @@ export class ChannelListener implements Service {
       ...webSocketLimits(options.maxFrameBytes),
     })
     this.#server.on('connection', (socket: Socket) => this.#onConnection(socket))
-    this.#server.on('tlsClientError', (error: Error & { code?: string }, socket: TLSSocket) =>
-      this.#onTlsRefused(error, socket),
-    )
+    // Before node's own listener, which reports the same error once more as a broken request.
+    this.#server.prependListener('tlsClientError', (error: Error & { code?: string }, socket: TLSSocket) => {
+      this.#tlsErrors.add(error)
+      this.#onTlsRefused(error, socket)
+    })
     this.#server.on('secureConnection', (socket: TLSSocket) => {
       if (socket.isSessionReused()) {
         this.#refuse(new LsxError('CERT_DENIED', 'a resumed TLS session proves no certificate'), socket.remoteAddress)
@@ -83,7 +90,21 @@ export class ChannelListener implements Service {
     })
     this.#server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket, head))
     this.#server.on('request', (request, response) => this.#onRequest(request, response))
-    this.#server.on('clientError', (_error, socket) => socket.destroy())
+    this.#server.on('clientError', (error: Error & { code?: string }, socket) =>
+      this.#onBrokenRequest(error, socket as TLSSocket),
+    )
+    this.#server.on('drop', (dropped?: { remoteAddress?: string }) =>
+      this.#refuse(
+        new LsxError(
+          'BUSY',
+          `${options.maxConnections} connections are open; more need a higher listen.maxConnections`,
+          {
+            party: 'self',
+          },
+        ),
+        dropped?.remoteAddress,
+      ),
+    )
   }
 
   /** The port in use, also where 0 was asked for. */
@@ -134,13 +155,21 @@ export class ChannelListener implements Service {
 
   #onTlsRefused(error: Error & { code?: string }, socket: TLSSocket): void {
     const verdict = socket.authorizationError as unknown
-    const why = verdict == null ? error.message : verdict instanceof Error ? verdict.message : String(verdict)
+    const why = verdict == null ? tlsReason(error) : verdict instanceof Error ? verdict.message : String(verdict)
     // Who leaves in the middle of a handshake, as a port scan does, is no news.
     if (verdict == null && (error.code === 'ECONNRESET' || error.code === 'EPIPE')) return
-    this.#refuse(
-      new LsxError('CERT_DENIED', `TLS was refused: ${why}; ${tlsHint(error.code, why)}`),
-      socket.remoteAddress,
-    )
+    this.#refuse(new LsxError('CERT_DENIED', `TLS was refused: ${why}; ${tlsHint(error.code, why)}`), addressOf(socket))
+  }
+
+  #onBrokenRequest(error: Error & { code?: string }, socket: TLSSocket): void {
+    const address = addressOf(socket)
+    socket.destroy()
+    if (this.#tlsErrors.has(error) || error.code === 'ECONNRESET' || error.code === 'EPIPE') return
+    const why =
+      error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? `no whole request came within ${REQUEST_TIMEOUT_MS} ms of the TLS handshake`
+        : `what came is no HTTP request (${error.code ?? error.message})`
+    this.#refuse(new LsxError('BAD_REQUEST', `${why}; is the peer a daemon of ours?`, { party: 'peer' }), address)
   }
 
   #peerOf(socket: TLSSocket): ListenerPeer {
@@ -200,12 +229,8 @@ function endWithStatus(socket: TLSSocket, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroySoon())
 }
 
-function tlsHint(code: string | undefined, why: string): string {
-  if (code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE') return 'the peer showed no certificate'
-  if (code === 'ERR_SSL_UNSUPPORTED_PROTOCOL' || code === 'ERR_SSL_NO_PROTOCOLS_AVAILABLE')
-    return 'the peer offers nothing newer than TLS 1.2'
-  if (why.includes('CERT_HAS_EXPIRED') || why.includes('expired'))
-    return "the peer's certificate has expired: issue it again"
-  if (code?.startsWith('ERR_SSL_') !== true && code === undefined) return 'the peer may not speak TLS'
-  return "is the peer's certificate from the CA that `caFile` names?"
+/** A TLS socket that was destroyed has forgotten its address; the TCP socket below it, which was asked before, has not. */
+function addressOf(socket: TLSSocket): string | undefined {
+  const below = Reflect.get(socket, '_parent') as Socket | null | undefined
+  return socket.remoteAddress ?? below?.remoteAddress
 }

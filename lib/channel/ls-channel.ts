@@ -11,6 +11,7 @@ import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
 import { WHEEL_TICK_MS } from './deadline-wheel.ts'
 import { type ChannelRequest, InFlightTable } from './in-flight.ts'
+import { isWorthALine } from './log-thinning.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -18,7 +19,7 @@ import {
   type ChannelState,
   CloseCode,
   type DropCause,
-  type KeyState,
+  type KeyAnswer,
   type KxReason,
 } from './state.ts'
 
@@ -38,6 +39,8 @@ export interface RequestOwner<R> {
 
 /** Above this LS takes no more requests for the bank: its node does not read. */
 const HIGH_WATER_BYTES = 1_048_576
+/** Requests stop at the mark above, but not the replies to echoes: a node that makes LS hold this much is dropped. */
+const MAX_UNREAD_BYTES = 4_194_304
 
 export interface LsChannelOptions<R extends ChannelRequest> {
   readonly config: Extract<ChannelConfig, { role: 'ls' }>
@@ -63,10 +66,7 @@ export class LsChannel<R extends ChannelRequest> {
   #windowRecords = 0
   #blocked = false
   #wheelTimer: TimerHandle | undefined
-  readonly #questions = new Map<
-    number,
-    { readonly count: number; readonly onStates: (states: readonly KeyState[]) => void }
-  >()
+  readonly #questions = new Map<number, { readonly count: number; readonly onAnswer: (answer: KeyAnswer) => void }>()
   #lastQuestion = 0
 
   constructor(options: LsChannelOptions<R>) {
@@ -74,6 +74,7 @@ export class LsChannel<R extends ChannelRequest> {
     this.#inFlight = new InFlightTable(options.clock.monotonicMs())
     this.#core = new SecuredChannel({
       ...options,
+      maxUnreadBytes: MAX_UNREAD_BYTES,
       sink: {
         accepts: FrameType.response,
         onBody: (body) => this.#onResponses(body),
@@ -82,12 +83,16 @@ export class LsChannel<R extends ChannelRequest> {
           this.#unblock()
         },
         onResolveAsked: () => {},
-        onResolveAnswered: (n, states) => this.#onResolved(n, states),
+        onResolveAnswered: (n, answer) => this.#onResolved(n, answer),
       },
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
         onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
-        onPeerDraining: () => options.observer.onPeerDraining(),
+        onPeerDraining: () => {
+          // What was taken goes out before LS confirms that no more will come.
+          this.#sender?.flush()
+          options.observer.onPeerDraining()
+        },
         onClosed: (cause, error) => this.#onClosed(cause, error),
         acceptGeneration: () => {},
       },
@@ -100,6 +105,11 @@ export class LsChannel<R extends ChannelRequest> {
 
   get session(): Session | undefined {
     return this.#core.session
+  }
+
+  /** Resolves when the socket is gone, which may be after the channel's end: its last words are on their way until then. */
+  get gone(): Promise<void> {
+    return this.#core.gone
   }
 
   get inFlight(): number {
@@ -153,7 +163,7 @@ export class LsChannel<R extends ChannelRequest> {
         id: request.channelId,
         key: request.key,
         method: request.method,
-        budgetMs: Math.max(0, Math.floor(request.deadlineMs - nowMs)),
+        budgetMs: Math.max(0, Math.floor(request.expiresAtMs - nowMs)),
         payload: request.payload,
         meta: request.meta,
       })
@@ -163,25 +173,25 @@ export class LsChannel<R extends ChannelRequest> {
       throw error
     }
     this.#options.counters.requests++
-    if (this.#wheelTimer === undefined) this.#armWheel()
+    if (this.#wheelTimer === undefined && this.#inFlight.size > 0) this.#armWheel()
     return true
   }
 
   /**
-   * Asks the xchange what became of keys, at most MAX_RESOLVE_KEYS at once. `onStates` is called with one state a key, in
-   * their order, or never: the channel may end first, and an older xchange does not know the question.
+   * Asks the xchange what became of keys, at most MAX_RESOLVE_KEYS at once. `onAnswer` is called once or never: the
+   * channel may end first, and an older xchange does not know the question.
    */
-  resolve(keys: readonly string[], onStates: (states: readonly KeyState[]) => void): void {
+  resolve(keys: readonly string[], onAnswer: (answer: KeyAnswer) => void): void {
     this.#lastQuestion = (this.#lastQuestion + 1) >>> 0
     const n = this.#lastQuestion
-    this.#questions.set(n, { count: keys.length, onStates })
+    this.#questions.set(n, { count: keys.length, onAnswer })
     this.#core.sendControl({ kind: 'resolve', n, keys })
   }
 
-  #onResolved(n: number, states: readonly KeyState[]): void {
+  #onResolved(n: number, answer: KeyAnswer): void {
     const question = this.#questions.get(n)
     this.#questions.delete(n)
-    if (question?.count === states.length) question.onStates(states)
+    if (question?.count === answer.states.length) question.onAnswer(answer)
     else this.#options.logger.warn({ n }, 'an answer about keys fits no question; ignored')
   }
 
@@ -190,7 +200,7 @@ export class LsChannel<R extends ChannelRequest> {
       this.#maxBodyBytes = this.#core.maxBodyBytes
       const batch = new RequestBatch(this.#maxBodyBytes)
       if (this.#sender === undefined) {
-        const send = (body: Buffer) => this.#sendBody(body)
+        const send = (body: Buffer, recordCount: number) => this.#sendBody(body, recordCount)
         this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
       } else this.#sender.replaceBatch(batch)
     }
@@ -199,12 +209,17 @@ export class LsChannel<R extends ChannelRequest> {
     this.#unblock()
   }
 
-  #sendBody(body: Buffer): void {
-    // The records count as sent from here on: part of the frame may reach the peer whatever happens next.
-    this.#unsent.length = 0
+  #sendBody(body: Buffer, recordCount: number): void {
     failpoint('send:before')
-    const isHigh = this.#options.socket.bufferedBytes > HIGH_WATER_BYTES / 2
-    this.#core.sendBody(FrameType.request, body, isHigh ? () => this.#unblock() : undefined)
+    const isHigh = this.#options.socket.bufferedBytes + body.length > HIGH_WATER_BYTES / 2
+    this.#core.sendBody(FrameType.request, body, {
+      // The records count as sent from here on: part of the frame may reach the peer whatever happens next.
+      onSealed: () => {
+        // One more may be waiting: the request that did not fit beside these.
+        for (const sent of this.#unsent.splice(0, recordCount)) sent.mayBeExecuted = true
+      },
+      onWritten: isHigh ? () => this.#unblock() : undefined,
+    })
     failpoint('send:after')
   }
 
@@ -214,7 +229,11 @@ export class LsChannel<R extends ChannelRequest> {
       const taken = this.#inFlight.take(response.id)
       if (taken === undefined) {
         counters.unknownResponses++
-        logger.warn({ channelId: response.id }, 'a response answers no request of this channel; ignored')
+        if (isWorthALine(counters.unknownResponses))
+          logger.warn(
+            { channelId: response.id, unknownResponses: counters.unknownResponses },
+            'a response answers no request of this channel; ignored',
+          )
       } else if (taken.late) {
         counters.lateResponses++
         owner.onLateResponse(taken.request, response)

@@ -70,7 +70,8 @@ export function advance(state: ChannelState, event: ChannelEvent, now: Now, conf
   if (state.name === 'closed') return { state, effects: [] }
   switch (event.type) {
     case 'opened':
-      return config.role === 'ls' ? beginKx(state, 'start', now, config) : unchanged(state)
+      if (config.role !== 'ls' || state.name !== 'securing' || state.pendingKx !== undefined) return unchanged(state)
+      return beginKx(state, 'start', now, config)
     case 'kxFrame':
       return onKxFrame(state, event.frame, now, config)
     case 'echo':
@@ -188,7 +189,13 @@ function beginKx(
     startedAtMs: now.monotonicMs,
     deadlineMs: now.monotonicMs + config.times.kxTimeoutMs,
   }
-  return { state: { ...state, pendingKx }, effects: [{ type: 'kxStarted', reason }, ...sendKx(step)] }
+  const started: ChannelEffect = { type: 'kxStarted', reason }
+  if (step.state.name === 'failed') {
+    // Our own configuration cannot work. No frame went out, so no answer would ever end this kx.
+    const failed = onKxFailed(state, pendingKx, step.state.error, [], now, config)
+    return { state: failed.state, effects: [started, ...failed.effects] }
+  }
+  return { state: { ...state, pendingKx }, effects: [started, ...sendKx(step)] }
 }
 
 function sendKx(step: LsKxStep | XchangeKxStep): ChannelEffect[] {
@@ -282,6 +289,7 @@ function onKxEstablished(
     session,
     previous: isLs ? undefined : before,
     echo: startEcho(firstEchoAtMs),
+    keyed: { reason: pending.reason, atMs: now.monotonicMs },
     pendingKx: undefined,
     rekeyAtMs: isLs ? now.monotonicMs + session.terms.rekeyAfterMs : Number.POSITIVE_INFINITY,
   }
@@ -396,7 +404,10 @@ function withEcho(
     return close(next, now, 'echo', lost, CloseCode.echoLost, effects)
   }
   if (next.pendingKx !== undefined) return { state: next, effects }
-  if (next.name === 'draining') return close(next, now, 'echo', lost, CloseCode.echoLost, effects)
+  // To miss two echoes takes longer than an interval, so these named another session, right after a new key was to end
+  // that. A peer must not keep LS at kx after kx: the redial has its delays.
+  const isFutile = next.keyed.reason === 'echo' && now.monotonicMs - next.keyed.atMs < next.session.terms.echoIntervalMs
+  if (isFutile || next.name === 'draining') return close(next, now, 'echo', lost, CloseCode.echoLost, effects)
   const begun = beginKx(next, 'echo', now, config)
   return { state: begun.state, effects: [...effects, ...begun.effects] }
 }
@@ -412,8 +423,7 @@ function onControl(
   if (state.name === 'securing') return violation(state, now, 'a control frame before the kx was finished')
   switch (body.kind) {
     case 'drain':
-      if (state.name !== 'connected') return unchanged(state)
-      return { state: { ...state, peerDraining: true }, effects: [{ type: 'peerDraining' }] }
+      return onPeerDraining(state, config)
     case 'goodbye':
       return close(state, now, 'peer-close', undefined, CloseCode.goodbye)
     case 'window': {
@@ -431,17 +441,31 @@ function onControl(
       return unchanged(state, { type: 'resolveAsked', n, keys })
     }
     case 'resolved': {
-      const { n, states } = body
+      const { n, states, rememberedForMs } = body
       if (config.role !== 'ls') return violation(state, now, 'LS does not answer questions about keys')
       const sound =
         isCount(n, 0xffffffff) && Array.isArray(states) && states.length <= MAX_RESOLVE_KEYS && states.every(isKeyState)
-      if (!sound) return violation(state, now, 'an answer about keys of the wrong shape')
-      return unchanged(state, { type: 'resolveAnswered', n, states })
+      if (!sound || !isCount(rememberedForMs, Number.MAX_SAFE_INTEGER)) {
+        return violation(state, now, 'an answer about keys of the wrong shape')
+      }
+      return unchanged(state, { type: 'resolveAnswered', n, answer: { states, rememberedForMs } })
     }
     default:
       // A later revision may say more; what we do not know does no harm here.
       return unchanged(state, { type: 'ignored', what: 'control frame of an unknown kind' })
   }
+}
+
+/**
+ * The peer finishes what it has. LS answers with a `drain` of its own once its last request has left: the transport is
+ * ordered, so an xchange that hears it knows that nothing is on its way any more.
+ */
+function onPeerDraining(state: SecuredState, config: ChannelConfig): Advanced {
+  const hasSaidSo = config.role === 'ls' && state.name === 'draining'
+  if (state.peerDraining || hasSaidSo) return unchanged(state)
+  const effects: ChannelEffect[] = [{ type: 'peerDraining' }]
+  if (config.role === 'ls') effects.push(sealed(state.session, 'control', { kind: 'drain' }))
+  return { state: { ...state, peerDraining: true }, effects }
 }
 
 function isCount(value: unknown, maximum: number): value is number {
@@ -499,9 +523,8 @@ function onKxOverdue(state: SecuredState, pending: PendingKx, now: Now, config: 
 function onDrain(state: Exclude<ChannelState, { name: 'closed' }>, deadlineMs: number, now: Now): Advanced {
   if (state.name === 'securing') return close(state, now, 'local', undefined, CloseCode.goodbye)
   if (state.name === 'draining') return unchanged({ ...state, deadlineMs: Math.min(state.deadlineMs, deadlineMs) })
-  const { peerDraining: _, ...secured } = state
   return {
-    state: { ...secured, name: 'draining', sinceMs: now.monotonicMs, deadlineMs },
+    state: { ...state, name: 'draining', sinceMs: now.monotonicMs, deadlineMs },
     effects: [sealed(state.session, 'control', { kind: 'drain' })],
   }
 }

@@ -10,6 +10,7 @@ import {
   toLsxError,
 } from '../runtime/index.ts'
 import { type ChannelCounters, countKxDuration, countRoundTrip } from './counters.ts'
+import { isWorthALine } from './log-thinning.ts'
 import { advance, nextDeadlineMs, openChannel } from './machine.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -19,7 +20,8 @@ import {
   type ChannelState,
   CloseCode,
   type DropCause,
-  type KeyState,
+  ECHO_MISSES_BEFORE_XCHANGE_CLOSES,
+  type KeyAnswer,
   type KxReason,
   type Now,
 } from './state.ts'
@@ -46,7 +48,7 @@ export interface RecordSink {
   /** An xchange is asked what became of keys. */
   onResolveAsked(n: number, keys: readonly string[]): void
   /** LS hears what became of the keys of its question `n`. */
-  onResolveAnswered(n: number, states: readonly KeyState[]): void
+  onResolveAnswered(n: number, answer: KeyAnswer): void
 }
 
 export interface SecuredChannelOptions {
@@ -59,6 +61,8 @@ export interface SecuredChannelOptions {
   readonly logger: Logger
   /** The largest frame that this side takes before a kx has agreed on a limit. */
   readonly maxFrameBytes: number
+  /** A peer that lets more than this lie unread is dropped. */
+  readonly maxUnreadBytes: number
 }
 
 /**
@@ -66,17 +70,24 @@ export interface SecuredChannelOptions {
  * its effects. Sealing and opening of record batches go straight through; they change no state but the keys' counters.
  */
 export class SecuredChannel {
+  /** Resolves when the socket is gone: all that was sent has left this process, or never will. */
+  readonly gone: Promise<void>
   readonly #options: SecuredChannelOptions
+  #onGone: () => void = () => {}
   #state: ChannelState
   #timer: TimerHandle | undefined
   #timerAtMs: number | undefined
   #maxFrameBytes: number
   #nextCountedKxAtMs = 0
+  #ignored = 0
   readonly #pendingEvents: ChannelEvent[] = []
   #advancing = false
 
   constructor(options: SecuredChannelOptions) {
     this.#options = options
+    this.gone = new Promise((resolve) => {
+      this.#onGone = resolve
+    })
     this.#maxFrameBytes = options.maxFrameBytes
     this.#state = openChannel(options.config, this.#now())
   }
@@ -98,7 +109,10 @@ export class SecuredChannel {
   open(): void {
     this.#options.socket.listen({
       onFrame: (frame) => this.#onFrame(frame),
-      onClosed: (closeCode, reason) => this.#apply({ type: 'peerClosed', closeCode, reason }),
+      onClosed: (closeCode, reason) => {
+        this.#apply({ type: 'peerClosed', closeCode, reason })
+        this.#onGone()
+      },
       onFailed: (error) =>
         this.#apply({ type: 'socketFailed', error, cause: error.code === 'FRAME_INVALID' ? 'policy' : 'peer-close' }),
     })
@@ -127,11 +141,18 @@ export class SecuredChannel {
     if (session !== undefined) this.#seal(session, FrameType.control, encodeMap(body))
   }
 
-  /** Seals a batch body and hands it to the socket. The channel must be keyed. */
-  sendBody(type: FrameType, body: Buffer, onWritten?: () => void): void {
+  /**
+   * Seals a batch body and hands it to the socket. The channel must be keyed. `onSealed` is called in between: before it
+   * nothing has left this process. A key that cannot seal ends the channel.
+   */
+  sendBody(
+    type: FrameType,
+    body: Buffer,
+    events: { readonly onSealed?: () => void; readonly onWritten?: (() => void) | undefined } = {},
+  ): void {
     const session = this.session
     if (session === undefined) throw new LsxError('CHANNEL_DOWN', 'the channel has no session')
-    this.#seal(session, type, body, onWritten)
+    this.#seal(session, type, body, events)
     this.#rekeyWhenWorn(session)
   }
 
@@ -139,15 +160,32 @@ export class SecuredChannel {
     return { wallMs: this.#options.clock.nowMs(), monotonicMs: this.#options.clock.monotonicMs() }
   }
 
-  #seal(session: Session, type: FrameType, plaintext: Buffer, onWritten?: () => void): void {
-    const frame = session.seal.seal(type, plaintext, this.#options.clock.monotonicMs())
-    this.#send(frame, onWritten)
+  /** At its hard stop a key seals no more. That ends this channel; thrown into a deferred flush it would end the daemon. */
+  #seal(
+    session: Session,
+    type: FrameType,
+    plaintext: Buffer,
+    events: { readonly onSealed?: () => void; readonly onWritten?: (() => void) | undefined } = {},
+  ): void {
+    let frame: Buffer
+    try {
+      frame = session.seal.seal(type, plaintext, this.#options.clock.monotonicMs())
+    } catch (thrown) {
+      this.#apply({ type: 'socketFailed', cause: 'local', error: toLsxError(thrown) })
+      return
+    }
+    events.onSealed?.()
+    this.#send(frame, events.onWritten)
   }
 
   #send(frame: Buffer, onWritten?: () => void): void {
     this.#options.counters.framesSent++
     this.#options.counters.bytesSent += frame.length
-    this.#options.socket.send(frame, onWritten)
+    const { socket, maxUnreadBytes } = this.#options
+    socket.send(frame, onWritten)
+    if (socket.bufferedBytes <= maxUnreadBytes || this.#state.name === 'closed') return
+    const error = new LsxError('BUSY', `the peer does not read: over ${maxUnreadBytes} bytes lie unsent`)
+    this.drop('policy', error, CloseCode.dropped)
   }
 
   /** LS replaces a key that has sealed or opened its share; both directions count. */
@@ -301,7 +339,8 @@ export class SecuredChannel {
         break
       case 'echoMissed':
         counters.echoesMissed++
-        logger.warn({ missed: effect.missed }, 'an echo was missed or named another session')
+        if (effect.missed <= ECHO_MISSES_BEFORE_XCHANGE_CLOSES || isWorthALine(effect.missed))
+          logger.warn({ missed: effect.missed }, 'an echo was missed or named another session')
         break
       case 'windowChanged':
         sink.onWindow(effect.windowRecords)
@@ -310,7 +349,7 @@ export class SecuredChannel {
         sink.onResolveAsked(effect.n, effect.keys)
         break
       case 'resolveAnswered':
-        sink.onResolveAnswered(effect.n, effect.states)
+        sink.onResolveAnswered(effect.n, effect.answer)
         break
       case 'destroyKeys':
         if (effect.half !== 'open') effect.session.seal.destroy()
@@ -330,7 +369,8 @@ export class SecuredChannel {
         socket.terminate()
         break
       case 'ignored':
-        logger.warn({}, `ignored: ${effect.what}`)
+        this.#ignored++
+        if (isWorthALine(this.#ignored)) logger.warn({ ignored: this.#ignored }, `ignored: ${effect.what}`)
         break
     }
   }

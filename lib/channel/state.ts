@@ -22,6 +22,8 @@ export interface Secured {
   /** The xchange keeps the session before until LS's first frame of the new epoch arrives. */
   readonly previous: Session | undefined
   readonly echo: EchoState
+  /** What began the kx that made the session, and when that was done (monotonic ms). */
+  readonly keyed: { readonly reason: KxReason; readonly atMs: number }
   readonly pendingKx: PendingKx | undefined
   /** LS begins the next kx no later than this. Infinity at an xchange. */
   readonly rekeyAtMs: number
@@ -46,7 +48,13 @@ export type ChannelState =
       readonly pendingKx: PendingKx | undefined
     }
   | ({ readonly name: 'connected'; readonly sinceMs: number; readonly peerDraining: boolean } & Secured)
-  | ({ readonly name: 'draining'; readonly sinceMs: number; readonly deadlineMs: number } & Secured)
+  | ({
+      readonly name: 'draining'
+      readonly sinceMs: number
+      readonly deadlineMs: number
+      /** The peer has said `drain` too: from LS, that no request follows. */
+      readonly peerDraining: boolean
+    } & Secured)
   | {
       readonly name: 'closed'
       readonly sinceMs: number
@@ -93,7 +101,7 @@ export type ChannelEffect =
   | { readonly type: 'windowChanged'; readonly windowRecords: number }
   /** LS asks what became of these keys; each answer names its question by `n`. */
   | { readonly type: 'resolveAsked'; readonly n: number; readonly keys: readonly string[] }
-  | { readonly type: 'resolveAnswered'; readonly n: number; readonly states: readonly KeyState[] }
+  | { readonly type: 'resolveAnswered'; readonly n: number; readonly answer: KeyAnswer }
   | { readonly type: 'destroyKeys'; readonly session: Session; readonly half: 'seal' | 'open' | 'both' }
   /** The secrets of a kx that will not be continued are destroyed. */
   | { readonly type: 'abandonKx'; readonly pendingKx: PendingKx }
@@ -104,6 +112,14 @@ export type ChannelEffect =
 
 /** What an xchange knows of an idempotency key: executed, begun and not known to be finished, or never seen. */
 export type KeyState = 'done' | 'begun' | 'never'
+
+/** An xchange's answer to a question about keys. */
+export interface KeyAnswer {
+  /** One for each key asked about, in their order. */
+  readonly states: readonly KeyState[]
+  /** `never` says nothing of requests older than this: the xchange's memory does not reach back further. ms. */
+  readonly rememberedForMs: number
+}
 
 /** Named durations of a channel, all ms. */
 export interface ChannelTimes {

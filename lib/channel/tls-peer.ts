@@ -51,7 +51,8 @@ export function connectTlsPeer(target: TlsTarget): TlsPeer {
   socket.once('lookup', (error: Error | null) => {
     if (error === null) stage = 'tcp'
   })
-  socket.once('connect', () => {
+  // Before the TLS socket's own listener, which sends the ClientHello.
+  socket.prependOnceListener('connect', () => {
     stage = 'tls'
     if (allowList.permits(socket.remoteAddress)) return
     refusal = new LsxError('IP_DENIED', `${host} is at ${socket.remoteAddress}, which is not on the allow-list`)

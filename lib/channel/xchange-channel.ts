@@ -18,7 +18,7 @@ import {
   type ChannelState,
   CloseCode,
   type DropCause,
-  type KeyState,
+  type KeyAnswer,
   type KxReason,
 } from './state.ts'
 
@@ -29,8 +29,8 @@ export interface XchangeChannelOptions {
   readonly socket: ChannelSocket
   /** Takes one request; answers through `respond`, at once or later, once. */
   readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
-  /** What became of these keys, one state each in their order. */
-  readonly onResolve: (keys: readonly string[]) => readonly KeyState[] | Promise<readonly KeyState[]>
+  /** What became of these keys. */
+  readonly onResolve: (keys: readonly string[]) => KeyAnswer | Promise<KeyAnswer>
   readonly observer: ChannelObserver
   readonly counters: ChannelCounters
   readonly clock: Clock
@@ -54,6 +54,7 @@ export class XchangeChannel {
     this.#options = options
     this.#core = new SecuredChannel({
       ...options,
+      maxUnreadBytes: options.maxBufferedBytes,
       sink: {
         accepts: FrameType.request,
         onBody: (body) => this.#onRequests(body),
@@ -64,7 +65,10 @@ export class XchangeChannel {
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
         onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
-        onPeerDraining: () => options.observer.onPeerDraining(),
+        onPeerDraining: () => {
+          if (this.#core.state.name === 'draining') this.#endWhenAnswered()
+          else options.observer.onPeerDraining()
+        },
         onClosed: (cause, error) => {
           this.#sender?.stop()
           options.observer.onClosed(cause, error)
@@ -82,6 +86,11 @@ export class XchangeChannel {
     return this.#core.session
   }
 
+  /** Resolves when the socket is gone, which may be after the channel's end: its last words are on their way until then. */
+  get gone(): Promise<void> {
+    return this.#core.gone
+  }
+
   /** Requests received here and not answered yet. */
   get unanswered(): number {
     return this.#unanswered
@@ -95,7 +104,10 @@ export class XchangeChannel {
     this.#core.drop(cause, error, closeCode)
   }
 
-  /** Tells LS to send no more, answers what came in until `deadlineMs` (monotonic), says goodbye and closes. */
+  /**
+   * Tells LS to send no more, and waits until `deadlineMs` (monotonic) for its word that nothing is on its way any more.
+   * Answers what came in, says goodbye and closes.
+   */
   drain(deadlineMs: number): void {
     this.#core.drain(deadlineMs)
     this.#endWhenAnswered()
@@ -120,8 +132,8 @@ export class XchangeChannel {
 
   async #answerQuestion(n: number, keys: readonly string[]): Promise<void> {
     try {
-      const states = await this.#options.onResolve(keys)
-      this.#core.sendControl({ kind: 'resolved', n, states })
+      const { states, rememberedForMs } = await this.#options.onResolve(keys)
+      this.#core.sendControl({ kind: 'resolved', n, states, rememberedForMs })
     } catch (error) {
       // LS keeps them in doubt, and asks again at the next reconnect.
       this.#options.logger.error({ error: describeError(error) }, 'what became of keys could not be looked up')
@@ -160,7 +172,8 @@ export class XchangeChannel {
   }
 
   #endWhenAnswered(): void {
-    if (this.#unanswered > 0 || this.#core.state.name !== 'draining') return
+    const { state } = this.#core
+    if (this.#unanswered > 0 || state.name !== 'draining' || !state.peerDraining) return
     this.#sender?.flush()
     this.#core.nothingInFlight()
   }
@@ -170,11 +183,5 @@ export class XchangeChannel {
     failpoint('response-send:before')
     this.#core.sendBody(FrameType.response, body)
     failpoint('response-send:after')
-    if (this.#options.socket.bufferedBytes <= this.#options.maxBufferedBytes) return
-    const error = new LsxError(
-      'BUSY',
-      `LS does not read: over ${this.#options.maxBufferedBytes} bytes of answers lie unsent`,
-    )
-    this.#core.drop('policy', error, CloseCode.dropped)
   }
 }
