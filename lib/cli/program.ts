@@ -6,6 +6,7 @@ import type { GlobalOptions } from './daemon-client.ts'
 import { addDaemonCommands } from './daemon-commands.ts'
 import { type CliIo, ExitCode, reportError } from './io.ts'
 import { addKeysCommands } from './keys.ts'
+import { addRequestCommands } from './request.ts'
 import { addSendCommand } from './send.ts'
 import { addStatusCommand } from './status.ts'
 import { addUptimeCommand } from './uptime.ts'
@@ -57,6 +58,7 @@ function createProgram(io: CliIo, version: string): Command {
       ].join('\n'),
     )
   addSendCommand(program, io)
+  addRequestCommands(program, io)
   addStatusCommand(program, io)
   addUptimeCommand(program, io)
   addBankCommands(program, io)

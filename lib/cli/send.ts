@@ -23,6 +23,7 @@ import { jsonText, parsePayload, prettyJsonText } from './json-text.ts'
 interface SendOptions extends GlobalOptions {
   readonly key?: string
   readonly timeout: number
+  readonly durable?: boolean
 }
 
 /** How a request ended, as scripts get it. */
@@ -53,6 +54,7 @@ export function addSendCommand(program: Command, io: CliIo): void {
         .default(DEFAULT_TIMEOUT_MS, '30s')
         .argParser(durationOption(1, LONGEST_TIMEOUT_MS)),
     )
+    .option('--durable', 'keep it in the journal of lsd until its outcome is known')
     .addHelpText(
       'after',
       [
@@ -84,6 +86,7 @@ async function send(
     payload: encodePayload(parsePayload(text)),
     key: options.key,
     timeoutMs: options.timeout,
+    durable: options.durable,
   })
   const result = await withDaemon(io, options, 'ls.sock', (client) =>
     resultOf(io, client, request, (notice) => tellPending(io, notice, options)),
@@ -105,7 +108,7 @@ async function resultOf(
   request: AppRequest,
   onPending: (notice: PendingNotice) => void,
 ): Promise<SendResult> {
-  const { to, method, key, payload: payloadBytes, timeoutMs } = request
+  const { to, method, key, payload: payloadBytes, timeoutMs, durable } = request
   const sentAtMs = io.clock.monotonicMs()
   try {
     const reply = await client.request({
@@ -114,6 +117,7 @@ async function resultOf(
       key,
       payloadBytes,
       timeoutMs,
+      ...(durable === undefined ? {} : { durable }),
       signal: io.interrupt,
       onPending,
     })
