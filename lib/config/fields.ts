@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 
@@ -14,7 +15,9 @@ export const logLevelField = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 
 export const trustDomainField = z
   .string()
   .regex(/^[a-z0-9.-]{1,255}$/, 'a trust domain is lower-case letters, digits, dots and dashes')
-export const addressesField = z.array(z.string().min(1)).max(10_000)
+export const addressesField = z
+  .array(z.string().refine(isAddressOrRange, 'neither an IP address nor a CIDR range'))
+  .max(10_000)
 
 /** A path; a relative one belongs to the folder of the configuration file. */
 export const pathField = (baseDir: string) =>
@@ -39,3 +42,10 @@ export function section<Shape extends z.ZodRawShape>(shape: Shape) {
 }
 
 export const maxFrameBytesField = countField(1_024, 1_048_576).default(65_536)
+
+function isAddressOrRange(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || more.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}

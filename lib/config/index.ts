@@ -1,2 +1,3 @@
 export * as fields from './fields.ts'
-export { type ConfigProblem, loadConfig } from './load.ts'
+export { loadConfig } from './load.ts'
+export type { ConfigProblem } from './problem.ts'

@@ -4,12 +4,7 @@ import { parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { LsxError } from '../runtime/index.ts'
 import { interpolate } from './interpolate.ts'
-
-/** A field of the file that is wrong, with the path to it. */
-export interface ConfigProblem {
-  readonly path: string
-  readonly message: string
-}
+import type { ConfigProblem } from './problem.ts'
 
 const MAX_CONFIG_BYTES = 4_194_304
 
@@ -32,15 +27,14 @@ export function loadConfig<T>(
       document.errors.map((error) => ({ path: '', message: error.message.split('\n', 1)[0] ?? '' })),
     )
   }
-  const missing = interpolate(document, env)
-  if (missing.length > 0) {
-    throw configError(
-      path,
-      missing.map((name) => ({ path: '', message: `the environment has no ${name}, and the file gives no default` })),
-    )
-  }
+  const unfilled = interpolate(document, env)
   const parsed = schemaFor(dirname(path)).safeParse(toPlain(document, path))
-  if (!parsed.success) throw configError(path, parsed.error.issues.flatMap(describeIssue))
+  if (!parsed.success || unfilled.length > 0) {
+    // What was not filled in is of the wrong type for that reason alone.
+    const known = new Set(unfilled.map((problem) => problem.path))
+    const others = (parsed.error?.issues ?? []).flatMap(describeIssue).filter((problem) => !known.has(problem.path))
+    throw configError(path, [...unfilled, ...others])
+  }
   return deepFreeze(parsed.data)
 }
 

@@ -8,15 +8,18 @@ export type TimerHandle = object
 export interface Clock {
   nowMs(): number
   monotonicMs(): number
-  /** Calls `fire` once after `delayMs`. A timer does not keep the process alive. */
+  /** Calls `fire` once after `delayMs`, or after 24 days if that is longer. A timer does not keep the process alive. */
   startTimer(delayMs: number, fire: () => void): TimerHandle
   cancelTimer(timer: TimerHandle): void
 }
 
+/** Node counts a timer in 31 bits, and fires a longer one at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
-  startTimer: (delayMs, fire) => setTimeout(fire, Math.max(0, delayMs)).unref(),
+  startTimer: (delayMs, fire) => setTimeout(fire, Math.min(Math.max(0, delayMs), LONGEST_TIMER_MS)).unref(),
   cancelTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
 }
 

@@ -76,5 +76,7 @@ export class LsxError extends Error {
 /** Any thrown value as an LsxError; what is not one already becomes `code`, with the value as cause. */
 export function toLsxError(thrown: unknown, code: ErrorCode = 'INTERNAL'): LsxError {
   if (thrown instanceof LsxError) return thrown
-  return new LsxError(code, thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown })
+  if (thrown instanceof Error) return new LsxError(code, thrown.message, { cause: thrown })
+  // What has no string form, an object without prototype for one, must not throw anew here.
+  return new LsxError(code, typeof thrown === 'object' ? 'a thrown object' : String(thrown), { cause: thrown })
 }

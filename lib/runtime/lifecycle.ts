@@ -1,4 +1,5 @@
-import { describeError, type Logger } from './logger.ts'
+import { describeError } from './loggable.ts'
+import type { Logger } from './logger.ts'
 
 /** Something with a life: whoever starts it stops it. */
 export interface Service {

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import { LsxError } from './errors.ts'
+import { loggable } from './loggable.ts'
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
 
@@ -15,29 +15,7 @@ export interface Logger {
   child(bindings: Record<string, unknown>): Logger
 }
 
-/** Field names that must never reach a log line, at the top or one level down. */
-const SECRET_FIELDS = ['privateKey', 'secret', 'token', 'password', 'payload', 'key', 'sessionKey']
-
-/** Writes the whole error: code, party, facts, and the chain of causes. */
-export function describeError(thrown: unknown): Record<string, unknown> {
-  // What has no string form, an object without prototype for one, must not make the report of it fail.
-  if (!(thrown instanceof Error)) return { message: typeof thrown === 'object' ? 'a thrown object' : String(thrown) }
-  const described: Record<string, unknown> = { message: thrown.message }
-  if (thrown instanceof LsxError) {
-    described.code = thrown.code
-    described.party = thrown.party
-    Object.assign(described, thrown.facts)
-    if (thrown.code === 'INTERNAL') described.stack = thrown.stack
-  } else {
-    described.name = thrown.name
-    if ('code' in thrown) described.code = thrown.code
-    described.stack = thrown.stack
-  }
-  if (thrown.cause !== undefined) described.cause = describeError(thrown.cause)
-  return described
-}
-
-/** JSON lines on `destination` (default: standard output). */
+/** JSON lines on `destination` (default: standard output), of which `loggable` decides what they may hold. */
 export function createLogger(options: {
   name: string
   level: LogLevel
@@ -46,14 +24,19 @@ export function createLogger(options: {
   const settings = {
     name: options.name,
     level: options.level,
-    // What was described already passes as it is.
-    serializers: { error: (value: unknown) => (value instanceof Error ? describeError(value) : value) },
-    redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
+    formatters: { log: loggable },
     timestamp: pino.stdTimeFunctions.isoTime,
   }
-  return options.destination === undefined
-    ? pino(settings, pino.destination({ sync: true }))
-    : pino(settings, options.destination)
+  const logger =
+    options.destination === undefined
+      ? pino(settings, pino.destination({ sync: true }))
+      : pino(settings, options.destination)
+  const { child } = logger
+  // Bindings pass by the formatter. Children inherit this: pino makes them with their parent as prototype.
+  logger.child = function loggableChild(this: typeof logger, bindings: object) {
+    return child.call(this, loggable(bindings))
+  } as typeof child
+  return logger
 }
 
 export const silentLogger: Logger = createLogger({ name: 'silent', level: 'silent' })

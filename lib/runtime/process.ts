@@ -1,4 +1,5 @@
-import { describeError, type Logger } from './logger.ts'
+import { describeError } from './loggable.ts'
+import type { Logger } from './logger.ts'
 
 export interface DaemonProcess {
   readonly logger: Logger
