@@ -57,3 +57,11 @@ export function echoAnswered(
   if (!reply.sessionMatches) return { echo: { ...echo, awaited: undefined, missed: echo.missed + 1 } }
   return { echo: { ...echo, awaited: undefined, missed: 0 }, roundTripMs: nowMs - awaited.sentAtMs }
 }
+
+/** Body of ECHO and ECHO_REPLY alike. */
+export function echoBody(
+  session: { readonly sessionId: Buffer; readonly bankCode: string },
+  n: number,
+): Record<string, unknown> {
+  return { sessionId: session.sessionId, bankCode: session.bankCode, n }
+}
