@@ -18,7 +18,9 @@ import {
 import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
 import { describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
 import type { BankConfig } from './config.ts'
+import { type Deferred, deferred, settledOrAborted } from './deferred.ts'
 import type { KxRecord } from './kx-record.ts'
+import { KxRecordKeeper } from './kx-record-keeper.ts'
 import { isAllowed, type LinkCause, type LinkFailure, type LinkState } from './link-state.ts'
 import { type LaneBlock, RequestLane } from './request-lane.ts'
 import type { RoutedRequest } from './routed-request.ts'
@@ -32,14 +34,8 @@ interface Candidate {
   readonly address: string
   readonly certificateNotAfter: Date
   /** Resolves when keyed, rejects when it ends before. */
-  readonly keyed: PromiseWithResolvers
-  readonly ended: PromiseWithResolvers
-}
-
-interface PromiseWithResolvers {
-  readonly promise: Promise<void>
-  resolve(): void
-  reject(error: LsxError): void
+  readonly keyed: Deferred
+  readonly ended: Deferred
 }
 
 /** Holds the one perpetual channel to a bank: dials or accepts, keys, replaces, drains and quarantines it. */
@@ -57,11 +53,11 @@ export class BankLink {
   #everConnected = false
   /** Drained for good: another link, or none, holds the channel from now on. */
   #isStopped = false
-  readonly #firstAttemptDone: PromiseWithResolvers = withResolvers()
+  readonly #firstAttemptDone: Deferred = deferred()
   #dialling: { readonly abort: AbortController; readonly done: Promise<void> } | undefined
   #lastFailure: LinkFailure | undefined
   #nextDialAtMs: number | undefined
-  #kxRecord: KxRecord | undefined
+  readonly #kxRecord: KxRecordKeeper
 
   /** Reads a bank's allow-list and pins, and throws what the constructor would throw. */
   static check(bank: BankConfig): void {
@@ -77,7 +73,12 @@ export class BankLink {
     this.#allowList = new AllowList(bank.allow)
     this.#pins = readPins(bank)
     this.#state = { name: 'idle', sinceMs: context.clock.monotonicMs() }
-    this.#kxRecord = this.#readKxRecord()
+    this.#kxRecord = new KxRecordKeeper({
+      bankCode: bank.code,
+      table: context.kxRecords,
+      counters: this.counters,
+      logger: this.#logger,
+    })
     this.lane = new RequestLane(
       {
         early: bank.early ?? context.config.requests.early,
@@ -108,7 +109,7 @@ export class BankLink {
   }
 
   get kxRecord(): KxRecord | undefined {
-    return this.#kxRecord
+    return this.#kxRecord.record
   }
 
   /** Monotonic ms of the next dial, while the link waits for one. */
@@ -326,7 +327,7 @@ export class BankLink {
       maxFrameBytes: config.frames.maxFrameBytes,
       defer: this.#context.defer,
     })
-    const candidate: Candidate = { channel, ...peer, keyed: withResolvers(), ended: withResolvers() }
+    const candidate: Candidate = { channel, ...peer, keyed: deferred(), ended: deferred() }
     this.#candidate = candidate
     if (this.#active === undefined) this.#enter({ name: 'securing', sinceMs: this.#nowMs(), channel }, {})
     return candidate
@@ -375,7 +376,7 @@ export class BankLink {
       candidate.keyed.resolve()
       this.#firstAttemptDone.resolve()
     } else this.#recordRekey(session)
-    this.#writeKxRecord(session)
+    this.#kxRecord.update({ state: this.#state.name, status: 1, session })
   }
 
   #onKxFailed(error: LsxError, reason: KxReason): void {
@@ -403,7 +404,7 @@ export class BankLink {
         this.#enter({ name: 'securing', sinceMs: this.#nowMs(), channel: this.#candidate.channel }, {})
       }
     }
-    this.#writeKxRecord(undefined)
+    this.#kxRecord.update({ state: this.#state.name, status: this.session === undefined ? 0 : 1 })
     candidate.keyed.reject(error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed'))
     candidate.ended.resolve()
     this.#firstAttemptDone.resolve()
@@ -449,40 +450,6 @@ export class BankLink {
       durationMs: this.#nowMs() - this.#state.sinceMs,
     })
   }
-
-  #readKxRecord(): KxRecord | undefined {
-    try {
-      const record = this.#context.kxRecords.get(this.bank.code)
-      // A process that was killed leaves a record behind that says connected.
-      return record === undefined ? undefined : { ...record, state: 'idle', status: 0 }
-    } catch (error) {
-      this.#logger.error({ error: describeError(error) }, 'the stored kx record is damaged; a new one takes its place')
-      return undefined
-    }
-  }
-
-  #writeKxRecord(session: Session | undefined): void {
-    const { counters } = this
-    const before = this.#kxRecord
-    const record: KxRecord = {
-      bankCode: this.bank.code,
-      sessionId: session?.sessionId.toString('hex') ?? before?.sessionId ?? '',
-      state: this.#state.name,
-      status: this.#active?.channel.session === undefined ? 0 : 1,
-      lsStatic: session?.ownStatic.toString('hex') ?? before?.lsStatic ?? '',
-      xchangeStatic: session?.peerStatic.toString('hex') ?? before?.xchangeStatic ?? '',
-      xchangeIdentity: session?.peerIdentity.toString('hex') ?? before?.xchangeIdentity ?? '',
-      epoch: session?.epoch ?? before?.epoch ?? 0,
-      lastKxAtMs: session?.establishedAtMs ?? before?.lastKxAtMs ?? 0,
-      kxStarted: counters.kxStarted,
-      kxCompleted: counters.kxCompleted,
-      kxFailed: counters.kxFailed,
-    }
-    this.#kxRecord = record
-    this.#context.kxRecords.put(this.bank.code, record).catch((error) => {
-      this.#logger.error({ error: describeError(error) }, 'the kx record could not be stored; the channel goes on')
-    })
-  }
 }
 
 function readPins(bank: BankConfig): readonly Buffer[] {
@@ -495,29 +462,4 @@ function readPins(bank: BankConfig): readonly Buffer[] {
 
 function superseded(): LsxError {
   return new LsxError('CHANNEL_DOWN', 'a newer socket of the same bank took over')
-}
-
-function withResolvers(): PromiseWithResolvers {
-  let resolve: () => void = () => {}
-  let reject: (error: LsxError) => void = () => {}
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve
-    reject = onReject
-  })
-  return { promise, resolve, reject }
-}
-
-/** Resolves when `promise` settles or the signal aborts, whichever is first. */
-async function settledOrAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  let onAbort: () => void = () => {}
-  const aborted = new Promise<void>((resolve) => {
-    onAbort = resolve
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

@@ -24,9 +24,18 @@ const HANDLER_TYPES = 'lib/xchange/handler.ts'
 
 /** Files that do no input or output of any kind: what they need to know is handed in. */
 const PURE_FOLDERS = ['lib/kx', 'lib/frames']
-const PURE_FILES = ['state', 'machine', 'echo', 'deadline-wheel', 'in-flight', 'backoff'].map(
-  (name) => `lib/channel/${name}.ts`,
-)
+const PURE_FILES = [
+  'state',
+  'advanced',
+  'machine',
+  'machine-kx',
+  'machine-echo',
+  'machine-control',
+  'echo',
+  'deadline-wheel',
+  'in-flight',
+  'backoff',
+].map((name) => `lib/channel/${name}.ts`)
 
 /** What pure files may take from outside, as values. Of node:crypto only what gives the same for the same. */
 const PURE_IMPORTS: Readonly<Record<string, readonly string[]>> = {

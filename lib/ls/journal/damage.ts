@@ -14,7 +14,7 @@ const MAX_LOST = 10_000
 export class JournalDamage {
   readonly #logger: Logger
   readonly #listed = new Map<string, DamagedRecord>()
-  readonly #lost = new Set<string>()
+  readonly #lost = new Map<string, LsxError>()
   #unlisted = 0
 
   constructor(logger: Logger) {
@@ -62,13 +62,16 @@ export class JournalDamage {
     }
   }
 
-  /** Notes a key whose request is gone. Throws INTERNAL when there are too many of them. */
-  noteLost(key: string): void {
-    this.#lost.add(key)
+  /** Notes a key of which the request or the outcome is gone. Throws INTERNAL when there are too many of them. */
+  noteLost(key: string, part: LostPart): void {
+    const error = new LsxError('INTERNAL', `the ${part} of a key in the journal is lost to damage of the store`, {
+      facts: { table: part === 'request' ? 'journal' : 'journal-outcomes', recordKey: key },
+    })
+    this.#lost.set(key, error)
     if (this.#lost.size > MAX_LOST) {
-      throw new LsxError('INTERNAL', `the request journal has lost more than ${MAX_LOST} requests: restore the store`)
+      throw new LsxError('INTERNAL', `the request journal has lost more than ${MAX_LOST} records: restore the store`)
     }
-    this.note(lostRequest(key))
+    this.note(error)
   }
 
   forgetLost(key: string): void {
@@ -76,12 +79,9 @@ export class JournalDamage {
   }
 
   checkNotLost(key: string): void {
-    if (this.#lost.has(key)) throw lostRequest(key)
+    const error = this.#lost.get(key)
+    if (error !== undefined) throw error
   }
 }
 
-function lostRequest(key: string): LsxError {
-  return new LsxError('INTERNAL', 'a request of the journal is lost to damage of the store', {
-    facts: { table: 'journal', recordKey: key },
-  })
-}
+type LostPart = 'request' | 'outcome'

@@ -33,6 +33,10 @@ export interface StoredOutcome {
   readonly bootId?: string
 }
 
+/** Notes in the order of acceptance. They say the same as the presence of an outcome, so that its loss is seen. */
+export const OPEN = 'open'
+export const SETTLED = 'settled'
+
 /**
  * The journal on disk: a request and its entry in the order of acceptance are there from acceptance until removal, its
  * progress only while it is open, its outcome from the moment it is settled. The parts of a key are written and removed
@@ -56,7 +60,11 @@ export class JournalTables {
   }
 
   toAccept(key: string, request: StoredRequest): Change[] {
-    return [this.requests.toPut(key, request), this.order.toAdd({ position: request.sequence, key })]
+    return [this.requests.toPut(key, request), this.order.toAdd({ position: request.sequence, key }, OPEN)]
+  }
+
+  toSettle(key: string, outcome: StoredOutcome): Change[] {
+    return [this.outcomes.toPut(key, outcome), this.order.toAdd({ position: outcome.sequence, key }, SETTLED)]
   }
 
   /** Undoes an acceptance that failed. */

@@ -3,7 +3,7 @@ import { Pruner, SizeBound, type TransactionalStore } from '../../store/index.ts
 import { type DamagedRecord, JournalDamage } from './damage.ts'
 import { type JournalQuery, JournalReader, type OpenPage } from './journal-reader.ts'
 import { type JournalRecord, type JournalSettlement, journalDigest, type NewRequest } from './journal-record.ts'
-import { JournalTables, type StoredOutcome } from './journal-tables.ts'
+import { JournalTables, SETTLED, type StoredOutcome } from './journal-tables.ts'
 import { type OpenRequest, OpenRequests } from './open-requests.ts'
 import { rebuildOpenRequests, verifyRecords } from './rebuild.ts'
 import { progressOf, SentMarks } from './sent-marks.ts'
@@ -84,6 +84,7 @@ export class RequestJournal implements Service {
       intervalMs: options.pruneIntervalMs ?? 10_000,
       lastWriteMs: (key) => this.#lastWriteMs(key),
       removalsOf: (key) => this.#tables.toForget(key),
+      note: SETTLED,
       onRemoved: (keys) => {
         this.#settled -= keys.length
       },
@@ -269,7 +270,7 @@ export class RequestJournal implements Service {
       ...(sentAtMs === undefined ? {} : { sentAtMs }),
       ...(bootId === undefined ? {} : { bootId }),
     }
-    const changes = [this.#tables.outcomes.toPut(key, stored)]
+    const changes = this.#tables.toSettle(key, stored)
     if (open.hasProgress) changes.push(this.#tables.progress.toRemove(key))
     await this.#store.write(changes, 'finishes')
     this.#size.add((response?.length ?? 0) + RECORD_OVERHEAD_BYTES)

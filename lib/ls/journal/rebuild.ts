@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { TimeIndexEntry } from '../../store/index.ts'
 import type { JournalDamage } from './damage.ts'
-import type { JournalTables } from './journal-tables.ts'
+import { type JournalTables, SETTLED } from './journal-tables.ts'
 import type { OpenRequests } from './open-requests.ts'
 
 const PAGE = 512
@@ -25,9 +25,12 @@ export async function rebuildOpenRequests(parts: JournalParts, signal: AbortSign
     const entries = tables.order.oldest(PAGE, { after })
     after = entries.at(-1)
     if (after === undefined) return settled
-    for (const { key } of entries) {
-      if (!tables.requests.has(key)) damage.noteLost(key)
+    for (const entry of entries) {
+      const { key } = entry
+      const note = damage.readable(() => tables.order.note(entry))
+      if (!tables.requests.has(key)) damage.noteLost(key, 'request')
       else if (tables.outcomes.has(key)) settled++
+      else if (note === SETTLED) damage.noteLost(key, 'outcome')
       else damage.readable(() => reopen(parts, key))
     }
     await nextTurn()
