@@ -10,5 +10,6 @@ node -e '
 # npm writes its own copy of the lock file last: while that is as new as ours, the dependencies are whole.
 if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "installing dependencies"
-  npm ci --no-audit --no-fund --loglevel=error
+  # Not `npm ci`: it fails where the lock file lacks optional packages of other platforms.
+  npm install --no-save --no-audit --no-fund --loglevel=error
 fi

@@ -4,9 +4,10 @@ export function tlsHint(code: string | undefined, why: string): string {
   if (code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE') return 'the peer showed no certificate'
   if (/unsupported protocol|no protocols available|alert protocol version/.test(why) || code?.includes('PROTOCOL'))
     return 'the peer offers nothing newer than TLS 1.2'
-  if (/CERT_HAS_EXPIRED|expired/.test(why)) return "the peer's certificate has expired: issue it again"
+  // An alert is the peer's verdict on our certificate; what is not one is ours on the peer's.
   if (/alert (bad certificate|unknown ca|certificate required|certificate expired)/.test(why))
     return 'the peer does not take our certificate; see its log'
+  if (/CERT_HAS_EXPIRED|expired/.test(why)) return "the peer's certificate has expired: issue it again"
   if (code === undefined || /wrong version number|http request|packet length too long/.test(why))
     return 'the peer may not speak TLS: is it the right port?'
   return "is the peer's certificate from the CA that `caFile` names?"

@@ -54,8 +54,14 @@ export function connectTlsPeer(target: TlsTarget): TlsPeer {
   // Before the TLS socket's own listener, which sends the ClientHello.
   socket.prependOnceListener('connect', () => {
     stage = 'tls'
-    if (allowList.permits(socket.remoteAddress)) return
-    refusal = new LsxError('IP_DENIED', `${host} is at ${socket.remoteAddress}, which is not on the allow-list`)
+    const { remoteAddress } = socket
+    if (remoteAddress === undefined) {
+      // Reset already: no matter of the allow-list.
+      socket.destroy(Object.assign(new Error('the peer reset the connection'), { code: 'ECONNRESET' }))
+      return
+    }
+    if (allowList.permits(remoteAddress)) return
+    refusal = new LsxError('IP_DENIED', `${host} is at ${remoteAddress}, which is not on the allow-list`)
     socket.destroy(refusal)
   })
   // Not yet a success: the server may still refuse our certificate.

@@ -48,7 +48,7 @@ function addDrop(program: Command, io: CliIo): void {
     .argument('<bank>', 'bank code')
     .addHelpText(
       'after',
-      '\nRequests in flight end in doubt. To keep a bank away, see quarantine.\n\nExample:\n  lsctl drop 044',
+      '\nWhat was in flight is asked about on the next socket. To keep a bank away, see quarantine.\n\nExample:\n  lsctl drop 044',
     )
     .action((bank: string, options: GlobalOptions) =>
       runCommand(io, options.json === true, async () => {

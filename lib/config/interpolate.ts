@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the form of a reference is told to the operator
 import { type Document, isPair, isScalar, isSeq, Scalar, visit } from 'yaml'
 import type { ConfigProblem } from './problem.ts'
 

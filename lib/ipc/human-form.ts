@@ -16,7 +16,9 @@ export function parseLine(line: Buffer): Message {
   try {
     message = JSON.parse(text)
   } catch (error) {
-    throw new LsxError('BAD_REQUEST', `the line is not JSON: ${(error as Error).message}`)
+    // What the engine says quotes the line, payload and all, and would take it into the log.
+    const position = / at position (\d+)/.exec((error as Error).message)?.[0] ?? ''
+    throw new LsxError('BAD_REQUEST', `the line is not JSON${position}`)
   }
   if (typeof message !== 'object' || message === null || Array.isArray(message)) {
     throw new LsxError('BAD_REQUEST', 'a line holds one JSON object')
@@ -45,8 +47,7 @@ function checkNumber(json: string, start: number): number {
   if (isInteger && end - start < SAFE_DIGITS) return end - 1
   const number = Number(json.slice(start, end))
   if (isInteger ? !Number.isSafeInteger(number) : number === Number.POSITIVE_INFINITY) {
-    const shown = json.slice(start, Math.min(end, start + 40))
-    throw new LsxError('BAD_REQUEST', `the number ${shown} would not arrive exactly: make it a string`)
+    throw new LsxError('BAD_REQUEST', `the number at position ${start} would not arrive exactly: make it a string`)
   }
   return end - 1
 }

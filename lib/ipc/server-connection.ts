@@ -190,6 +190,8 @@ export class ServerConnection implements IpcConnection {
 
   #receiveLine(line: Buffer): void {
     if (isBlankLine(line)) return
+    // Unwinds the reader: each broken line that is left would be answered and logged once more.
+    if (this.closed) throw new LsxError('SHUTTING_DOWN', 'the connection has ended')
     let message: Message
     try {
       message = parseLine(line)

@@ -34,7 +34,7 @@ export class CipherState {
     if (plaintext === undefined) {
       throw new LsxError(
         'KX_FAILED',
-        'a handshake message does not verify: it was changed on the way, or the two ends differ in bank code, session id, generation or TLS channel binding',
+        'a handshake message does not verify: it was changed on the way, or the two ends differ in bank code, session id, generation or TLS channel binding (does a proxy end TLS in between?)',
       )
     }
     this.#counter++

@@ -24,6 +24,7 @@ import { RequestJournal } from './journal/index.ts'
 import { validateKxRecord } from './kx-record.ts'
 import { validateQuarantine } from './quarantine.ts'
 import { Registry } from './registry.ts'
+import { reloaded } from './reload.ts'
 import { Router } from './router.ts'
 import type { SwitchContext } from './switch-context.ts'
 import { RollingLog, UptimeLedger } from './uptime/index.ts'
@@ -269,16 +270,16 @@ export class LsDaemon {
     const context = this.#context
     const registry = this.#registry
     if (context === undefined || registry === undefined || this.#phase === 'draining') return { reloaded: false }
-    const config = this.#options.reloadConfig()
-    checkLsFiles(config)
+    const file = this.#options.reloadConfig()
+    checkLsFiles(file)
+    // Compared with the start, not with the last reload: what waits for a restart goes on waiting.
+    const { config, needRestart } = reloaded(this.#options.config, file)
     const material = loadTlsMaterial(config.tls)
-    const needRestart = restartOptions(context.config, config)
     context.config = config
     context.secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)
     const change = await registry.apply(config.banks, config.drain.timeoutMs)
-    for (const bankCode of change.removed) context.uptime.forget(bankCode)
     const result = { reloaded: true, ...change, needRestart }
     logger.info({ audit: true, ...result }, 'the configuration was reloaded')
     if (needRestart.length > 0) logger.warn({ needRestart }, 'these options take effect only at the next start')
@@ -313,23 +314,6 @@ export class LsDaemon {
       residentBytes: process.memoryUsage.rss(),
     }
   }
-}
-
-/** Options that only a start can change. */
-function restartOptions(before: LsConfig, after: LsConfig): string[] {
-  const fixed = [
-    'runtimeDir',
-    'storeDir',
-    'identityKeyFile',
-    'trustDomain',
-    'listen',
-    'apps',
-    'frames',
-    'uptimeLog',
-    'health',
-    'logLevel',
-  ] as const
-  return fixed.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
 }
 
 /**

@@ -23,6 +23,16 @@ export const systemClock: Clock = {
   cancelTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
 }
 
+/**
+ * Keeps the process running until the returned function is called: timers do not, so that a daemon that waits for its next
+ * attempt, with no socket open, would end.
+ */
+export function holdProcess(): () => void {
+  const longestMs = 2 ** 31 - 1
+  const timer = setInterval(() => {}, longestMs)
+  return () => clearInterval(timer)
+}
+
 /** Resolves after `delayMs`; rejects with the signal's reason as soon as it aborts. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

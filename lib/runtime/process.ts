@@ -1,3 +1,4 @@
+import { holdProcess } from './clock.ts'
 import { describeError } from './loggable.ts'
 import type { Logger } from './logger.ts'
 
@@ -50,15 +51,18 @@ export async function runDaemon(daemon: DaemonProcess, drainAsked: AbortSignal):
       process.exit(70)
     })
   }
+  const release = holdProcess()
   try {
     await daemon.start(starting.signal)
   } catch (error) {
+    release()
     if (signals > 0) return 0
     logger.fatal({ error: describeError(error) }, `cannot start: ${messageOf(error)}`)
     return 1
   }
   await stopAsked
   await daemon.stop()
+  release()
   return 0
 }
 

@@ -40,7 +40,7 @@ export const checksumEnvelope: Envelope = {
   },
 }
 
-/** For an index, whose values say nothing: a change of one is found because there is one right body only. */
+/** For an index, whose values are so few and plain that a flipped bit makes none of them into another. */
 export const keysOnlyEnvelope: Envelope = {
   name: 'keys only',
   enclose: (_place, body) => body,

@@ -17,6 +17,8 @@ export interface PrunerOptions {
   readonly lastWriteMs: (key: string) => number | 'held' | undefined
   /** What else is removed with the index entry. */
   readonly removalsOf: (key: string) => readonly Change[]
+  /** The note of an entry that is moved. Default: none. */
+  readonly note?: string
   /** Called when these keys are gone from the disk. */
   readonly onRemoved: (keys: readonly string[]) => void
   readonly clock: Clock
@@ -86,7 +88,7 @@ export class Pruner {
   }
 
   async #pruneBatch(entries: readonly TimeIndexEntry[], dueMs: number): Promise<void> {
-    const { store, index, lastWriteMs, removalsOf } = this.#options
+    const { store, index, lastWriteMs, removalsOf, note } = this.#options
     // Apart from each other: in a full store only what removes is allowed.
     const removals: Change[] = []
     const moves: Change[] = []
@@ -95,7 +97,7 @@ export class Pruner {
       const writtenMs = this.#readable(() => lastWriteMs(entry.key))
       if (writtenMs === 'held') continue
       if (writtenMs !== undefined && writtenMs >= dueMs) {
-        moves.push(index.toRemove(entry), index.toAdd({ position: positionAt(writtenMs), key: entry.key }))
+        moves.push(index.toRemove(entry), index.toAdd({ position: positionAt(writtenMs), key: entry.key }, note))
         continue
       }
       removals.push(index.toRemove(entry))

@@ -6,6 +6,7 @@ import { CommitWatch } from './commit-watch.ts'
 import { checksumEnvelope, type Envelope, keysOnlyEnvelope } from './envelope.ts'
 import { checkEnvelope } from './envelope-check.ts'
 import { checkFileHead } from './file-head.ts'
+import { checkMetaPages } from './meta-pages.ts'
 import { SpaceBound } from './space.ts'
 import { LmdbTable, type Table, type TransactionalTable, type VerifyReport } from './table.ts'
 import { WriteGroup } from './write-group.ts'
@@ -58,7 +59,7 @@ export interface TransactionalStore extends Store {
 
 export interface TableOptions<T> {
   readonly validate: (value: unknown) => T
-  /** For an index, which says all in its keys: values are kept without an envelope, and cost nothing. */
+  /** For an index, which says all in its keys: values are kept without an envelope, which would cost more than the rest. */
   readonly keysOnly?: boolean
 }
 
@@ -83,6 +84,7 @@ export function openStore(options: StoreOptions): TransactionalStore {
   try {
     makePrivateDirectory(path)
     checkFileHead(path)
+    checkMetaPages(path)
     const envelope = options.envelope ?? checksumEnvelope
     const root = open<Buffer, Buffer>({
       path,

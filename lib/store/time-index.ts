@@ -19,16 +19,16 @@ export interface TimeIndexEntry {
 }
 
 /**
- * Keys in order of time, as records `<position>/<key>`. Positions grow from call to call also where the wall clock
- * stands still or is set back a little, so that they tell an order as well as a time.
+ * Keys in order of time, as records `<position>/<key>`, each with a short note. Positions grow from call to call also
+ * where the wall clock stands still or is set back a little, so that they tell an order as well as a time.
  */
 export class TimeIndex {
-  readonly table: TransactionalTable<null>
+  readonly table: TransactionalTable<string>
   #lastMs = 0
   #lastCount = 0
 
   constructor(store: TransactionalStore, name: string) {
-    this.table = store.table(name, { validate: validateNull, keysOnly: true })
+    this.table = store.table(name, { validate: validateNote, keysOnly: true })
     const [last] = this.newest(1)
     if (last === undefined) return
     this.#lastMs = Number.parseInt(last.position.slice(0, TIME_DIGITS), 16)
@@ -50,12 +50,18 @@ export class TimeIndex {
     return hex(this.#lastMs, TIME_DIGITS) + hex(this.#lastCount, COUNT_DIGITS)
   }
 
-  toAdd({ position, key }: TimeIndexEntry): Change {
-    return this.table.toPut(`${position}/${key}`, null)
+  /** Also changes the note of an entry that is there. */
+  toAdd({ position, key }: TimeIndexEntry, note = ''): Change {
+    return this.table.toPut(`${position}/${key}`, note)
   }
 
   toRemove({ position, key }: TimeIndexEntry): Change {
     return this.table.toRemove(`${position}/${key}`)
+  }
+
+  /** Throws INTERNAL when it is damaged. */
+  note({ position, key }: TimeIndexEntry): string | undefined {
+    return this.table.get(`${position}/${key}`)
   }
 
   /** Up to `limit` from the oldest, or after another entry, on; none at the end only. */
@@ -102,9 +108,9 @@ function parse(recordKey: string): TimeIndexEntry | undefined {
   return isEntry ? { position, key } : undefined
 }
 
-function validateNull(value: unknown): null {
-  if (value === null) return value
-  throw new TypeError('an index entry has no value')
+function validateNote(value: unknown): string {
+  if (typeof value === 'string') return value
+  throw new TypeError('not a note')
 }
 
 function bounded(ms: number): number {

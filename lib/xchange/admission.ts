@@ -34,13 +34,31 @@ export class Admission {
 
   /** The request ready to run, or why it is refused. */
   admit(request: RequestRecord, digest: Buffer, respond: Respond, inFlight: number): Execution | ErrorCode {
+    return this.#admit(request, {
+      digest,
+      respond,
+      inFlight,
+      neededMs: (route) => this.#neededMs(request.method, route),
+    })
+  }
+
+  /** The same for a key in doubt that its handler is asked about: that takes none of the method's time. */
+  admitInquiry(request: RequestRecord, digest: Buffer, respond: Respond, inFlight: number): Execution | ErrorCode {
+    return this.#admit(request, { digest, respond, inFlight, neededMs: () => 0 })
+  }
+
+  #admit(
+    request: RequestRecord,
+    options: { digest: Buffer; respond: Respond; inFlight: number; neededMs: (route: Route) => number },
+  ): Execution | ErrorCode {
     const { routes, clock, codec, maxConcurrent, maxPayloadBytes } = this.#options
+    const { digest, respond, inFlight, neededMs } = options
     const route = routes.get(request.method)
     if (route === undefined) return 'UNKNOWN_METHOD'
     if (inFlight >= maxConcurrent) return 'BUSY'
     const receivedMs = clock.monotonicMs()
     // BEY-3: work that cannot be finished in time is not begun.
-    if (request.budgetMs < this.#neededMs(request.method, route, receivedMs)) return 'DEADLINE_EXCEEDED'
+    if (request.budgetMs < neededMs(route)) return 'DEADLINE_EXCEEDED'
     if (request.payload.byteLength > maxPayloadBytes) return 'TOO_LARGE'
     try {
       const meta = request.meta === undefined ? NO_META : decodeMeta(request.meta)
@@ -76,7 +94,8 @@ export class Admission {
     learned.add(nowMs - startedMs, nowMs)
   }
 
-  #neededMs(method: string, route: Route, nowMs: number): number {
+  #neededMs(method: string, route: Route): number {
+    const nowMs = this.#options.clock.monotonicMs()
     const expectedMs = route.expectedMs ?? this.#learned.get(method)?.expectedMs(nowMs) ?? 0
     return Math.max(this.#options.minBudgetMs, expectedMs)
   }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import {
   createSecureContext,
   daysLeft,
@@ -179,10 +180,10 @@ export class XchangeDaemon {
     this.#secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)
-    const fixed = Object.keys(config).filter((name) => name !== 'tls' && name !== 'ls') as (keyof XchangeConfig)[]
-    const needRestart = fixed.filter(
-      (name) => JSON.stringify(config[name]) !== JSON.stringify(this.#options.config[name]),
-    )
+    const before = fixedOptions(this.#options.config)
+    const needRestart = Object.entries(fixedOptions(config))
+      .filter(([name, value]) => !isDeepStrictEqual(value, before[name]))
+      .map(([name]) => name)
     logger.info({ audit: true, needRestart }, 'the configuration was reloaded: keys, certificates and pins')
   }
 
@@ -304,6 +305,12 @@ export class XchangeDaemon {
       )
     }
   }
+}
+
+/** What a reload leaves as it was at the start: all but keys, certificates and pins. */
+function fixedOptions({ tls: _tls, ls, ...options }: XchangeConfig): Record<string, unknown> {
+  const { identities: _identities, ...address } = ls
+  return { ...options, ls: address }
 }
 
 /** The routes of all modules and http targets. A method that two of them serve is a mistake. */

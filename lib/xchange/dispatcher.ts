@@ -108,13 +108,7 @@ class OnceOnlyDispatcher implements Dispatcher {
       this.#refuseUnlessKnown(request, digest, respond, admitted)
       return
     }
-    // In the table of the running before the once-only table is asked: a repetition that comes meanwhile joins it.
-    this.#running.add(admitted)
-    whenSettled(
-      () => this.#onceOnly.begin(request.key, digest),
-      (result) => this.#keyBegun(admitted, result),
-      (error) => this.#beginFailed(admitted, error),
-    )
+    this.#begin(admitted)
   }
 
   drain(signal: AbortSignal): Promise<void> {
@@ -125,6 +119,16 @@ class OnceOnlyDispatcher implements Dispatcher {
   stop(): void {
     this.#phase = 'stopped'
     this.#running.stop(new LsxError('SHUTTING_DOWN', 'the xchange is shutting down'))
+  }
+
+  /** In the table of the running before the once-only table is asked: a repetition that comes meanwhile joins it. */
+  #begin(execution: Execution): void {
+    this.#running.add(execution)
+    whenSettled(
+      () => this.#onceOnly.begin(execution.invocation.key, execution.digest),
+      (result) => this.#keyBegun(execution, result),
+      (error) => this.#beginFailed(execution, error),
+    )
   }
 
   /** A repetition of a key that runs here waits for the same answer. */
@@ -142,6 +146,8 @@ class OnceOnlyDispatcher implements Dispatcher {
     whenSettled(
       () => this.#onceOnly.find(request.key, digest),
       (known) => {
+        if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, digest, respond))
+          return
         const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known)
         this.#send(respond, request.id, response)
       },
@@ -153,6 +159,22 @@ class OnceOnlyDispatcher implements Dispatcher {
         this.#send(respond, request.id, this.#responses.inDoubt)
       },
     )
+  }
+
+  /**
+   * LS asks what became of a key long after the request's own time, and the bank can tell then as well as before. False
+   * where the handler cannot be asked.
+   */
+  #settleDoubt(request: RequestRecord, digest: Buffer, respond: Respond): boolean {
+    const twin = this.#running.get(request.key)
+    if (twin !== undefined) {
+      this.#joinTwin(twin, digest, request.id, respond)
+      return true
+    }
+    const admitted = this.#admission.admitInquiry(request, digest, respond, this.#running.size)
+    if (!(admitted instanceof Execution) || admitted.route.inquire === undefined) return false
+    this.#begin(admitted)
+    return true
   }
 
   /** Without running anything. What runs elsewhere on the same table is in doubt for us. */

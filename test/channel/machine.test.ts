@@ -405,6 +405,22 @@ t.test('LS-11 one miss is forgiven by the next answer, and a late answer counts 
   t.same(told(ls.apply({ type: 'tick' }, at(40_000)).effects), ['echoMissed 1'], 'the count began anew')
 })
 
+t.test('LS-11 a peer that answers for another session right after a new kx is left: no kx follows on kx', async (t) => {
+  const pair = newPair().connect()
+  const mismatch = (): string[] => {
+    const body = { sessionId: Buffer.alloc(16), bankCode: '044', n: 0 }
+    return told(pair.ls.apply({ type: 'echo', body, epoch: sessionOf(pair.ls.state).epoch }, pair.now).effects)
+  }
+  mismatch()
+  t.ok(mismatch().includes('kxStarted echo'))
+  pair.carryAll()
+  t.equal(sessionOf(pair.ls.state).epoch, 2)
+  pair.later(9_000)
+  mismatch()
+  t.ok(mismatch().includes('close 4408 CHANNEL_DOWN'))
+  t.match(pair.ls.state, { name: 'closed', cause: 'echo' })
+})
+
 t.test('LS-11 LS that drains begins no kx over lost echoes: it ends', async (t) => {
   const { ls, now } = newPair().connect()
   ls.apply({ type: 'drain', deadlineMs: 10_000_000 }, now)

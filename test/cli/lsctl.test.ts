@@ -109,5 +109,5 @@ t.test('the wrapper finds its program through symbolic links, and says when it i
   chmodSync(unbuilt, 0o755)
   const { exitCode, err } = await run(unbuilt, ['status'])
   t.equal(exitCode, 69)
-  t.equal(err, 'lsctl: not built yet; run: npm ci && npm run build\n')
+  t.equal(err, 'lsctl: not built yet; run: npm install && npm run build\n')
 })

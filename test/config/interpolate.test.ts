@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: references as configuration files have them
 import fc from 'fast-check'
 import t from 'tap'
 import { parseDocument } from 'yaml'

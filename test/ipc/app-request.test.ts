@@ -7,7 +7,7 @@ const payload = Buffer.from([0x80])
 const request = { op: 'request', id: 7, to: '044', method: 'accounts/balance.v1', payload }
 
 t.test('a complete request', async (t) => {
-  const full = { ...request, key: 'k-1', timeoutMs: 5000, durable: true }
+  const full = { ...request, key: 'k-1', timeoutMs: 5000, durable: true, late: true }
   const { op: _, ...fields } = full
   t.strictSame(parseRequest(full), fields)
 })

@@ -118,7 +118,13 @@ t.test('BEY-2 LS-1 whatever happens, each request ends exactly once, and the lan
         const { 'settled-late': _, ...ended } = harness.link(BANK).lane.outcomes
         const counted = Object.values(ended).reduce((sum, count) => sum + count, 0)
         if (counted !== asked.size) throw new Error(`${asked.size} requests, but ${counted} outcomes counted`)
+        const { memory } = harness.node(BANK)
         for (const { end } of ends) {
+          const key = String(end?.key)
+          if (end?.outcome === 'not-sent' && memory.has(key)) throw new Error(`${key} was not sent, but it arrived`)
+          const kept = harness.journal.get(key)?.outcome
+          if (end?.outcome === 'answered' && kept !== undefined && kept !== 'answered')
+            throw new Error(`${key} was answered, but the journal says ${kept}`)
           if (end !== undefined) outcomes[String(end.outcome)] = (outcomes[String(end.outcome)] ?? 0) + 1
         }
         requests += asked.size

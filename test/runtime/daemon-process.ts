@@ -1,11 +1,9 @@
 import { armFailpoint, createLogger, failpoint, runDaemon } from '../../lib/runtime/index.ts'
 
-/** A daemon that does nothing, run as a process of its own. Its argument says what it does wrong. */
+/** A daemon that does nothing, not even listen, run as a process of its own. Its argument says what it does wrong. */
 const how = process.argv[2] ?? 'well'
 const logger = createLogger({ name: 'test-daemon', level: 'debug' })
 const drainAsked = new AbortController()
-// Timers of the daemons keep no process alive; sockets do, of which this one has none.
-setInterval(() => {}, 60_000)
 
 function untilAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))

@@ -154,31 +154,33 @@ t.test('the configured size is a bound on live data: it frees up again', async (
   await store.close()
 })
 
-t.test('a commit that fails is reported, and ends neither the process nor the records', async (t) => {
-  const path = join(t.testdir({}), 'store')
-  const shell = spawn(
-    'sh',
-    ['-c', `ulimit -f 2048; exec "$0" "$1" "$2"`, process.execPath, program('full-writer'), path],
-    {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    },
-  )
-  let output = ''
-  shell.stdout.on('data', (chunk) => {
-    output += chunk
+for (const method of ['put', 'write']) {
+  t.test(`a ${method} that fails is reported, and ends neither the process nor the records`, async (t) => {
+    const path = join(t.testdir({}), 'store')
+    const shell = spawn(
+      'sh',
+      ['-c', `ulimit -f 2048; exec "$0" "$1" "$2" "$3"`, process.execPath, program('full-writer'), path, method],
+      {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    )
+    let output = ''
+    shell.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    const [code, signal] = await once(shell, 'close')
+    t.same([code, signal], [0, null], 'the writer ended by itself')
+    const result = JSON.parse(output)
+    t.equal(result.codes.length, 5)
+    t.ok(
+      result.codes.every((each: string) => each === 'STORE_FULL' || each === 'INTERNAL'),
+      String(result.codes),
+    )
+    t.equal(result.unhandled, 0)
+    t.equal(result.readable, result.kept, 'all that was promised is there')
+    t.ok(result.kept > 10)
   })
-  const [code, signal] = await once(shell, 'close')
-  t.same([code, signal], [0, null], 'the writer ended by itself')
-  const result = JSON.parse(output)
-  t.equal(result.codes.length, 5)
-  t.ok(
-    result.codes.every((each: string) => each === 'STORE_FULL' || each === 'INTERNAL'),
-    String(result.codes),
-  )
-  t.equal(result.unhandled, 0)
-  t.equal(result.readable, result.kept, 'all that was promised is there')
-  t.ok(result.kept > 10)
-})
+}
 
 t.test('kill -9 loses nothing that was promised', async (t) => {
   const path = join(t.testdir({}), 'store')

@@ -67,6 +67,11 @@ t.test('entries are read from both ends, in pages, before a time', async (t) => 
   for (let page = index.newest(10); page.length > 0; page = index.newest(10, page.at(-1))) backward.push(...page)
   t.same(backward, [...entries].reverse())
   t.same(index.oldest(100, { beforeMs: NOW + 5 }), entries.slice(0, 5))
+  const [, second = { position: '', key: '' }] = entries
+  t.equal(index.note(second), '')
+  await store.write([index.toAdd(second, 'noted')])
+  t.equal(index.note(second), 'noted')
+  t.equal(index.oldest(100).length, 25)
   await store.write([...entries.slice(0, 1).map((entry) => index.toRemove(entry))])
   t.same(index.oldest(1), entries.slice(1, 2))
   await store.close()
@@ -77,7 +82,7 @@ t.test('what damage made of an entry is passed over', async (t) => {
   const index = new TimeIndex(store, 'order')
   const good = { position: index.next(NOW), key: 'good' }
   const broken = ['0000', 'zzzzzzzzzzzzzzzz/a', '0000000000000000-a', '0000000000000000/', `${positionAt(NOW)}x`]
-  await store.write([index.toAdd(good), ...broken.map((key) => index.table.toPut(key, null))])
+  await store.write([index.toAdd(good), ...broken.map((key) => index.table.toPut(key, ''))])
   t.same(index.oldest(1), [good])
   t.same(index.newest(1), [good])
   t.same(index.oldest(10), [good])

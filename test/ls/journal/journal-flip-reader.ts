@@ -6,7 +6,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { type JournalRecord, RequestJournal } from '../../../lib/ls/journal/index.ts'
 import { LsxError, silentLogger, systemClock } from '../../../lib/runtime/index.ts'
 import { flipBit } from '../../support/bit-flips.ts'
-import { flipRequest, openSealedStore } from './journal-harness.ts'
+import { openSealedStore } from '../../support/sealed-store.ts'
+import { flipRequest } from './journal-harness.ts'
 
 export interface JournalFlipResult {
   readonly bit: number

@@ -1,14 +1,10 @@
 import { type NewRequest, RequestJournal, type RequestJournalOptions } from '../../../lib/ls/journal/index.ts'
 import { createLogger, type Logger } from '../../../lib/runtime/index.ts'
-import { openStore, type StoreOptions, sealedEnvelope, type TransactionalStore } from '../../../lib/store/index.ts'
+import type { StoreOptions, TransactionalStore } from '../../../lib/store/index.ts'
+import { openSealedStore } from '../../support/sealed-store.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
-export const STORE_KEY = Buffer.alloc(32, 5)
 export const NOW = 1_800_000_000_000
-
-export function openSealedStore(path: string, options: Partial<StoreOptions> = {}): TransactionalStore {
-  return openStore({ path, minFreeBytes: 0, envelope: sealedEnvelope(STORE_KEY), ...options })
-}
 
 export function newRequest(key: string, fields: Partial<NewRequest> = {}): NewRequest {
   return {

@@ -4,10 +4,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { journalDigest, RequestJournal } from '../../../lib/ls/journal/index.ts'
-import { silentLogger } from '../../../lib/runtime/index.ts'
+import { LsxError, silentLogger } from '../../../lib/runtime/index.ts'
+import { openSealedStore } from '../../support/sealed-store.ts'
 import { until } from '../../support/until.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
-import { JournalHarness, NOW, newRequest, openSealedStore, responseTo } from './journal-harness.ts'
+import { JournalHarness, NOW, newRequest, responseTo } from './journal-harness.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -356,6 +357,39 @@ t.test('too many at once are refused, and leave nothing behind', async (t) => {
   t.match(journal.counts, { open: 8 })
   t.equal(journal.get('k11'), undefined)
   await journal.accept(newRequest('k11'))
+  await harness.stop()
+})
+
+t.test('a write that fails leaves no request behind, or an open one', async (t) => {
+  const harness = await JournalHarness.start(join(t.testdir({}), 'store'))
+  const { journal, store } = harness
+  const write = store.write.bind(store)
+  let failing = true
+  store.write = async (changes, purpose) => {
+    if (!failing) return await write(changes, purpose)
+    failing = false
+    throw new LsxError('STORE_FULL', 'the disk is full')
+  }
+  const [failed, twin] = await Promise.allSettled([journal.accept(newRequest('a')), journal.accept(newRequest('a'))])
+  t.match(failed, { status: 'rejected', reason: { code: 'STORE_FULL' } })
+  t.match(twin, { status: 'fulfilled', value: { known: undefined } }, 'the repetition is then the first')
+  t.match(journal.counts, { open: 1 })
+  for (const outcome of ['in-doubt', 'answered'] as const) {
+    failing = true
+    await t.rejects(journal.settle('a', { outcome }), { code: 'STORE_FULL' })
+    t.match(journal.get('a'), { state: 'accepted', outcome: undefined })
+  }
+  failing = true
+  const settlements = await Promise.allSettled([
+    journal.settle('a', { outcome: 'refused', code: 'BUSY' }),
+    journal.settle('a', { outcome: 'answered', response: responseTo('a') }),
+  ])
+  t.same(
+    settlements.map(({ status }) => status),
+    ['rejected', 'fulfilled'],
+  )
+  t.match(journal.get('a'), { outcome: 'answered' }, 'the first that reached the disk')
+  t.match((await harness.restart()).get('a'), { outcome: 'answered' })
   await harness.stop()
 })
 
