@@ -41,6 +41,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal
   /** LS has taken the request and waits for the channel. */
   readonly onPending?: (notice: PendingNotice) => void
+  /** After a reply `in-doubt`: the outcome that was found out later, while this connection lasts. */
+  readonly onSettled?: (reply: Reply) => void
 }
 
 export interface CallOptions {
@@ -103,7 +105,7 @@ export class LsClient {
    */
   request(options: RequestOptions): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const { signal, timeoutMs, onPending } = options
+      const { signal, timeoutMs, onPending, onSettled } = options
       signal?.throwIfAborted()
       const id = this.#nextId++
       const key = options.key ?? newIdempotencyKey()
@@ -116,9 +118,10 @@ export class LsClient {
         key,
         timeoutMs,
         durable: options.durable,
+        late: onSettled === undefined ? undefined : true,
       })
       const overdueAtMs = this.#overdueAtMs(timeoutMs)
-      this.#requests.add({ id, key, overdueAtMs, signal, onPending, resolve, reject })
+      this.#requests.add({ id, key, overdueAtMs, signal, onPending, onSettled, resolve, reject })
     })
   }
 
@@ -194,6 +197,8 @@ export class LsClient {
     if (typeof id !== 'number') {
       // Without an id it is about the connection, which lsd ends now.
       this.#endWith(`lsd refused the connection: ${String(message.message)}`)
+    } else if (message.event === 'settled') {
+      this.#receiveSettlement(id, message)
     } else if (message.event !== undefined) {
       this.#calls.receiveEvent(id, message)
     } else if (message.outcome !== undefined) {
@@ -204,7 +209,7 @@ export class LsClient {
   }
 
   #receiveOutcome(id: number, message: Message): void {
-    const { outcome, code, payload } = message
+    const { outcome, code } = message
     if (outcome === 'pending') {
       const waiting = this.#requests.get(id)
       if (waiting?.onPending === undefined) return
@@ -219,17 +224,16 @@ export class LsClient {
       request.reject(inDoubt(`lsd answered with an unknown outcome: ${String(outcome)}`, request))
       return
     }
-    const payloadBytes = Buffer.isBuffer(payload) ? payload : undefined
-    request.resolve({
-      id,
-      outcome: outcome as Outcome,
-      code: typeof code === 'string' ? code : undefined,
-      payload: payloadBytes === undefined ? undefined : payloadValue(payloadBytes),
-      payloadBytes,
-      key: request.key,
-      ms: typeof message.ms === 'number' ? message.ms : 0,
-      message: typeof message.message === 'string' ? message.message : undefined,
-    })
+    if (outcome === 'in-doubt' && request.onSettled !== undefined) this.#requests.awaitSettlement(request)
+    request.resolve(replyOf(request, message))
+  }
+
+  /** What was in doubt is settled: known to those only who asked for it. */
+  #receiveSettlement(id: number, message: Message): void {
+    const request = this.#requests.takeInDoubt(id)
+    const onSettled = request?.onSettled
+    if (request === undefined || onSettled === undefined || !OUTCOMES.has(message.outcome)) return
+    callApp(() => onSettled(replyOf(request, message)))
   }
 
   #overdueAtMs(timeoutMs = DEFAULT_TIMEOUT_MS): number {
@@ -259,6 +263,21 @@ export class LsClient {
       (request) => inDoubt(why, request, cause),
     )
     this.#calls.end(end)
+  }
+}
+
+function replyOf({ id, key }: { id: number; key: string }, message: Message): Reply {
+  const { outcome, code, payload, ms } = message
+  const payloadBytes = Buffer.isBuffer(payload) ? payload : undefined
+  return {
+    id,
+    outcome: outcome as Outcome,
+    code: typeof code === 'string' ? code : undefined,
+    payload: payloadBytes === undefined ? undefined : payloadValue(payloadBytes),
+    payloadBytes,
+    key,
+    ms: typeof ms === 'number' ? ms : 0,
+    message: typeof message.message === 'string' ? message.message : undefined,
   }
 }
 

@@ -27,6 +27,9 @@ export interface PendingNotice {
   readonly key: string
 }
 
+/** Requests in doubt whose settlement is awaited; beyond them the oldest is asked for by its key only. */
+const MAX_IN_DOUBT = 4_096
+
 /** A request that has no answer yet. */
 export interface OpenRequest {
   readonly id: number
@@ -35,6 +38,7 @@ export interface OpenRequest {
   readonly overdueAtMs: number
   readonly signal: AbortSignal | undefined
   readonly onPending: ((notice: PendingNotice) => void) | undefined
+  readonly onSettled: ((reply: Reply) => void) | undefined
   readonly resolve: (reply: Reply) => void
   readonly reject: (reason: unknown) => void
 }
@@ -45,10 +49,26 @@ export interface OpenRequest {
  */
 export class OpenRequests {
   readonly #byId = new Map<number, OpenRequest>()
+  readonly #inDoubt = new Map<number, OpenRequest>()
   readonly #bySignal = new Map<AbortSignal, { requests: Set<OpenRequest>; abort: () => void }>()
 
   get size(): number {
     return this.#byId.size
+  }
+
+  /** The request has ended in doubt, and its app wants to hear of the settlement, should one come. */
+  awaitSettlement(request: OpenRequest): void {
+    this.#inDoubt.set(request.id, request)
+    if (this.#inDoubt.size <= MAX_IN_DOUBT) return
+    const oldest = this.#inDoubt.keys().next()
+    if (!oldest.done) this.#inDoubt.delete(oldest.value)
+  }
+
+  /** The request in doubt that is settled now. */
+  takeInDoubt(id: number): OpenRequest | undefined {
+    const request = this.#inDoubt.get(id)
+    this.#inDoubt.delete(id)
+    return request
   }
 
   get(id: number): OpenRequest | undefined {

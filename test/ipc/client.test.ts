@@ -139,6 +139,27 @@ t.test('LS-10 an interim KEY_PENDING calls onPending and settles nothing', async
   t.match(await unheard, { outcome: 'answered' })
 })
 
+t.test('BEY-2 a settlement after in-doubt reaches the app that asked for it, once, and nobody else', async (t) => {
+  const { client, handler } = await start(t)
+  handler.answer = (connection, { id }) => connection.reply({ id, outcome: 'in-doubt', code: 'IN_DOUBT' })
+  const settled: unknown[] = []
+  const heard = await client.request({ ...balance, key: 'k', onSettled: (reply) => void settled.push(reply) })
+  const unheard = await client.request(balance)
+  t.match([heard, unheard], [{ outcome: 'in-doubt' }, { outcome: 'in-doubt' }])
+  t.strictSame(
+    handler.messages.map(({ late }) => late),
+    [true, undefined],
+  )
+  for (const { id } of [...handler.messages, ...handler.messages]) {
+    handler.connections[0]?.reply({ id, event: 'settled', outcome: 'answered', payload: Buffer.from([0x2a]) })
+  }
+  while (settled.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  handler.answer = (connection, { id }) => connection.reply({ id, outcome: 'answered' })
+  t.match(await client.request(balance), { outcome: 'answered' })
+  t.match(settled, [{ outcome: 'answered', key: 'k', payload: 42 }])
+  t.equal(settled.length, 1)
+})
+
 t.test('connection lost: open requests reject with IN_DOUBT and their key, later ones with CHANNEL_DOWN', async (t) => {
   const client = await startScripted(t, (socket) => socket.destroy())
   const requests = [client.request({ ...balance, key: 'first' }), client.request(balance)]
