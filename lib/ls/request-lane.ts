@@ -19,6 +19,7 @@ import {
 } from '../runtime/index.ts'
 import type { DurableRequests } from './durable-requests.ts'
 import type { Outcome, RoutedRequest, Settlement } from './routed-request.ts'
+import { UnkeptOutcomes } from './unkept-outcomes.ts'
 import { type Resolution, UnsettledRequests } from './unsettled-requests.ts'
 import { type QueueBounds, WaitingQueue } from './waiting-queue.ts'
 
@@ -63,6 +64,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   readonly #options: LaneOptions
   readonly #queue: WaitingQueue<RoutedRequest>
   readonly #unsettled: UnsettledRequests
+  readonly #unkept: UnkeptOutcomes
   readonly #outcomes: Record<Outcome | 'settled-late', number> = {
     answered: 0,
     refused: 0,
@@ -87,6 +89,12 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
       clock: options.clock,
       logger: options.logger,
       maxRequests: MAX_UNSETTLED,
+    })
+    this.#unkept = new UnkeptOutcomes({
+      durable: options.durable,
+      clock: options.clock,
+      logger: options.logger,
+      onKept: (request, settlement) => this.#tell(request, settlement),
     })
     this.#block = block
   }
@@ -150,6 +158,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     const unsettled = this.#unsettled.all()
     for (const request of unsettled) this.#settle(request, inDoubt('LS stopped before the xchange could be asked'))
     this.#options.durable.release(unsettled)
+    this.#options.durable.release(this.#unkept.stop())
     if (this.#timer !== undefined) this.#options.clock.cancelTimer(this.#timer)
     this.#timer = undefined
   }
@@ -353,21 +362,20 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     const { durable, logger } = this.#options
     if (settlement.outcome === 'in-doubt') this.#unsettled.add(request)
     const kept = durable.settle(request, settlement)
-    if (settlement.outcome === 'answered' || settlement.outcome === 'in-doubt') {
-      this.#tell(request, settlement)
-      kept.catch((error) =>
-        logger.error({ idempotencyKey: request.key, error: describeError(error) }, 'an outcome could not be kept'),
-      )
-      return
-    }
+    const isToldFirst = settlement.outcome === 'answered' || settlement.outcome === 'in-doubt'
+    if (isToldFirst) this.#tell(request, settlement)
     kept.then(
       () => this.#tell(request, settlement),
       (error) => {
         logger.error(
           { idempotencyKey: request.key, error: describeError(error) },
-          'an outcome could not be kept; the app is told in-doubt',
+          isToldFirst
+            ? 'an outcome could not be kept; trying again'
+            : 'an outcome could not be kept; the app is told in-doubt, and it is tried again',
         )
         this.#tell(request, inDoubt('the journal failed; ask again with the same key'))
+        // A doubt is what the journal takes an open request for anyway.
+        if (settlement.outcome !== 'in-doubt') this.#unkept.add(request, settlement)
       },
     )
   }

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: titles as sources have them
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

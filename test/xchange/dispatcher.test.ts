@@ -330,6 +330,37 @@ t.test('BEY-2 a key in doubt is settled by the inquiry, and never run without it
   t.same(await repeated(new Error('core banking is down')), stays)
 })
 
+t.test('BEY-2 a key in doubt is settled by the inquiry also when its own time is over', async (t) => {
+  const later = async (answer: unknown) => {
+    let runs = 0
+    const harness = new DispatcherHarness({
+      pay: {
+        handler: () => {
+          runs += 1
+          if (runs === 1) throw new InDoubtError('no answer')
+          return `run ${runs}`
+        },
+        inquire: async () => answer as { done: false },
+        expectedMs: 50,
+      },
+    })
+    await harness.ask({ method: 'pay' })
+    const { status, value, code } = await harness.ask({ method: 'pay', budgetMs: 0 })
+    return { status, value, code, runs, again: (await harness.ask({ method: 'pay' })).status }
+  }
+  t.same(
+    await later({ done: true, payload: 'paid' }),
+    { status: 'ok', value: 'paid', code: undefined, runs: 1, again: 'ok' },
+    'the answer of the bank is fetched',
+  )
+  t.same(
+    await later({ done: false }),
+    { status: 'refused', value: undefined, code: 'DEADLINE_EXCEEDED', runs: 1, again: 'ok' },
+    'it did not happen, and there is no time to do it',
+  )
+  t.match(await later(undefined), { status: 'inDoubt', runs: 1, again: 'inDoubt' })
+})
+
 t.test('BEY-2 with a once-only table that answers later', async (t) => {
   const slowTable = (overrides: Record<string, () => Promise<unknown>>) => {
     const begun = deferred<{ kind: 'new' }>()
