@@ -7,7 +7,7 @@ export type Outcome = 'answered' | 'refused' | 'not-sent' | 'in-doubt'
 export interface Reply {
   readonly id: number
   readonly outcome: Outcome
-  /** An error code of docs/ERRORS.md, or the handler's own. */
+  /** An error code of docs/ERRORS.md; a code of the handler's own is in the payload. */
   readonly code: string | undefined
   /** The decoded answer; undefined when there is none, or when it is not plain msgpack (see `payloadBytes`). */
   readonly payload: unknown

@@ -99,8 +99,11 @@ export class LsDaemon {
       this.#registry = registry
       const router = new Router(registry, clock, () => context.config.durable.default)
       this.#router = router
-      await this.#services.start(this.#createServices(context, journal, registry, router), signal)
-      await registry.apply(config.banks, 0)
+      await this.#services.start([journal, context.uptime], signal)
+      // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
+      await registry.apply(config.banks, 0, { dial: false })
+      await this.#services.start(this.#createServices(context, registry, router), signal)
+      registry.startAll()
       await settledOrLate(registry, config.start.readyWithinMs, clock, signal)
     } catch (error) {
       await this.stop()
@@ -113,7 +116,6 @@ export class LsDaemon {
       {
         notify: 'READY=1',
         version,
-        pid: process.pid,
         generation: this.#context?.generation,
         banks: config.banks.length,
         connected,
@@ -207,7 +209,7 @@ export class LsDaemon {
     return { context, journal }
   }
 
-  #createServices(context: SwitchContext, journal: Service, registry: Registry, router: Router): readonly Service[] {
+  #createServices(context: SwitchContext, registry: Registry, router: Router): readonly Service[] {
     const { config, clock, logger } = this.#options
     this.#listener = new ChannelListener({
       host: config.listen.host,
@@ -225,8 +227,6 @@ export class LsDaemon {
       reload: () => this.reload(),
     })
     return [
-      journal,
-      context.uptime,
       this.#listener,
       new IpcServer({
         path: join(config.runtimeDir, 'ls-admin.sock'),

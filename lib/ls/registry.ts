@@ -40,7 +40,11 @@ export class Registry {
    * Brings the links to the configured banks. Those that did not change are not touched; a changed one is drained and
    * made anew. All that can fail is done before the first link is stopped, so that a mistake in the file changes nothing.
    */
-  async apply(banks: readonly BankConfig[], drainTimeoutMs: number): Promise<RegistryChange> {
+  async apply(
+    banks: readonly BankConfig[],
+    drainTimeoutMs: number,
+    { dial = true }: { readonly dial?: boolean } = {},
+  ): Promise<RegistryChange> {
     const { quarantines, uptime } = this.#context
     const next = new Map(banks.map((bank) => [bank.code, bank]))
     const isChanged = (link: BankLink) => !isDeepStrictEqual(next.get(link.bank.code), link.bank) || link.pinsChanged()
@@ -62,8 +66,8 @@ export class Registry {
       link.lane.recover(this.#context.durable.recover(link.bank.code))
       // Asked again: an operator may have quarantined the bank during the drain, and the disk be slower than that.
       const reason = quarantines.get(link.bank.code)?.reason ?? quarantineReason(before.get(link.bank.code))
-      if (reason === undefined) link.start()
-      else link.quarantine(reason)
+      if (reason !== undefined) link.quarantine(reason)
+      else if (dial) link.start()
     }
     for (const code of uptime.banks) if (!next.has(code)) uptime.forget(code)
     const arrivingCodes = arriving.map((link) => link.bank.code)
@@ -72,6 +76,11 @@ export class Registry {
       changed: arrivingCodes.filter((code) => leavingCodes.has(code)),
       removed: [...leavingCodes].filter((code) => !next.has(code)),
     }
+  }
+
+  /** Begins to hold the channels of banks that were applied without dialling. */
+  startAll(): void {
+    for (const link of this.all()) link.start()
   }
 
   /** The end: all links are drained, and none is made any more. */

@@ -156,7 +156,6 @@ export class XchangeDaemon {
       {
         notify: 'READY=1',
         version,
-        pid: process.pid,
         bankCode: config.bankCode,
         port: this.port,
         methods: [...routes.keys()],
