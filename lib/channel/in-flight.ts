@@ -15,6 +15,8 @@ export class ChannelRequest implements Deadlined {
   readonly expiresAtMs: number
   /** It has left this process at least once: only the xchange can say that nothing was done. */
   mayBeExecuted = false
+  /** Boot id of the xchange that it was last sent to, hex. */
+  sentTo: string | undefined = undefined
   wheelNext: Deadlined | undefined = undefined
   wheelPrevious: Deadlined | undefined = undefined
   wheelSlot = -1

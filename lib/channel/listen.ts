@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { WebSocketServer } from 'ws'
 import { secureContextOptions, spiffeIdOf, type TlsMaterial } from '../certs/index.ts'
-import { type Logger, LsxError, type Service, toLsxError } from '../runtime/index.ts'
+import { type ErrorCode, type Logger, LsxError, type Service, toLsxError } from '../runtime/index.ts'
 import { exportChannelBinding } from './channel-binding.ts'
 import type { RefusalLog } from './refusals.ts'
 import { CHANNEL_PATH, type ChannelSocket, SUBPROTOCOL, WebSocketChannelSocket, webSocketLimits } from './socket.ts'
@@ -44,6 +44,13 @@ const HANDSHAKE_TIMEOUT_MS = 5_000
 const REQUEST_TIMEOUT_MS = 5_000
 /** Node looks for requests that are overdue only so often; its default of 30 s would be the real time-out. */
 const REQUEST_TIMEOUT_CHECK_MS = 1_000
+
+/** All that a peer learns of a refusal; any other code is 403. */
+const STATUS_OF: Partial<Record<ErrorCode, string>> = {
+  BAD_REQUEST: '400 Bad Request',
+  RATE_LIMITED: '429 Too Many Requests',
+  SHUTTING_DOWN: '503 Service Unavailable',
+}
 
 /** The https listener of both daemons: mutual TLS 1.3 for everybody, a channel for those whom the gate admits. */
 export class ChannelListener implements Service {
@@ -194,14 +201,7 @@ export class ChannelListener implements Service {
     } catch (thrown) {
       const error = toLsxError(thrown)
       this.#refuse(error, peer.address, peer.spiffeId)
-      endWithStatus(
-        socket,
-        error.code === 'BAD_REQUEST'
-          ? '400 Bad Request'
-          : error.code === 'SHUTTING_DOWN'
-            ? '503 Service Unavailable'
-            : '403 Forbidden',
-      )
+      endWithStatus(socket, STATUS_OF[error.code] ?? '403 Forbidden')
       return
     }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {

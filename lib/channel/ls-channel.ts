@@ -216,7 +216,11 @@ export class LsChannel<R extends ChannelRequest> {
       // The records count as sent from here on: part of the frame may reach the peer whatever happens next.
       onSealed: () => {
         // One more may be waiting: the request that did not fit beside these.
-        for (const sent of this.#unsent.splice(0, recordCount)) sent.mayBeExecuted = true
+        const bootId = this.session?.offer.bootId.toString('hex')
+        for (const sent of this.#unsent.splice(0, recordCount)) {
+          sent.mayBeExecuted = true
+          sent.sentTo = bootId
+        }
       },
       onWritten: isHigh ? () => this.#unblock() : undefined,
     })

@@ -1,9 +1,20 @@
-import { type Clock, failpoint, LsxError } from '../runtime/index.ts'
-import type { JournalRecord, RequestJournal } from './journal/index.ts'
+import { type Clock, failpoint } from '../runtime/index.ts'
+import { type JournalRecord, journalDigest, type RequestJournal } from './journal/index.ts'
 import { RoutedRequest, type Settlement } from './routed-request.ts'
 
 /** Of one bank at once; with their payloads they are in memory. The rest waits for the next start. */
 const MAX_RECOVERED = 65_536
+
+const IN_DOUBT_BEFORE: Settlement = {
+  outcome: 'in-doubt',
+  code: 'IN_DOUBT',
+  message: 'an earlier request with this key is in doubt',
+}
+const TOO_MANY_WAIT: Settlement = {
+  outcome: 'in-doubt',
+  code: 'IN_DOUBT',
+  message: 'too many wait for the outcome of this key; ask again later, with the same key',
+}
 
 /** What the switch asks of the journal. */
 export type RequestBook = Pick<
@@ -45,14 +56,20 @@ export class DurableRequests {
     }
     const open = this.#open.get(key)
     if (open !== undefined) {
-      if (!request.mergeInto(open, this.#clock.monotonicMs()))
-        throw new LsxError('BUSY', 'too many wait for the outcome of this key')
-      return 'joined'
+      // Not refused: that would say that nothing was done with this key.
+      return request.mergeInto(open, this.#clock.monotonicMs()) ? 'joined' : TOO_MANY_WAIT
     }
-    if (known.state === 'settled' && known.outcome !== undefined) {
-      return { outcome: known.outcome, code: known.code, payload: known.response }
-    }
-    return { outcome: 'in-doubt', code: 'IN_DOUBT', message: 'an earlier request with this key is in doubt' }
+    return settlementBefore(known)
+  }
+
+  /**
+   * What the journal says of this very request from before, without taking it on: its outcome, or that it is in doubt.
+   * Undefined where the key is new, or was used for another request.
+   */
+  find(request: RoutedRequest): Settlement | undefined {
+    const known = this.#journal.get(request.key)
+    if (known === undefined || !known.digest.equals(journalDigest(request))) return undefined
+    return settlementBefore(known)
   }
 
   /** It goes out now, to the xchange process with this boot id (hex). */
@@ -98,9 +115,15 @@ export class DurableRequests {
       acceptedAtMs: nowMs - Math.max(0, wallMs - record.acceptedAtMs),
       timeoutMs: record.deadlineAtMs - record.acceptedAtMs,
     })
+    request.sentTo = record.bootId
     // Nobody hears it; what the journal calls in doubt is so here too.
-    if (record.outcome === 'in-doubt') request.settle({ outcome: 'in-doubt' }, nowMs)
+    if (record.outcome === 'in-doubt') request.settle(IN_DOUBT_BEFORE, nowMs)
     this.#open.set(record.key, request)
     return request
   }
+}
+
+function settlementBefore(known: JournalRecord): Settlement {
+  if (known.state !== 'settled' || known.outcome === undefined) return IN_DOUBT_BEFORE
+  return { outcome: known.outcome, code: known.code, payload: known.response }
 }

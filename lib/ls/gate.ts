@@ -4,6 +4,7 @@ import { AllowList, type ChannelSocket, type ListenerGate, type ListenerPeer } f
 import { LsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
 import type { Registry } from './registry.ts'
+import { SocketAllowance } from './socket-allowance.ts'
 import type { SwitchContext } from './switch-context.ts'
 
 /** How ready the daemon is, as `/ready` and the operators see it. */
@@ -14,6 +15,7 @@ export class LsGate implements ListenerGate {
   readonly #context: SwitchContext
   readonly #registry: Registry
   readonly #phase: () => Phase
+  readonly #allowances = new WeakMap<BankLink, SocketAllowance>()
   #allowed: { readonly entries: readonly string[]; readonly list: AllowList } | undefined
 
   constructor(context: SwitchContext, registry: Registry, phase: () => Phase) {
@@ -47,6 +49,21 @@ export class LsGate implements ListenerGate {
     if (!link.permitsAddress(peer.address))
       throw new LsxError('IP_DENIED', `bank ${code} dialled from an address that its allow-list lacks`)
     if (link.state.name === 'quarantined') throw new LsxError('QUARANTINED', `bank ${code} dialled while in quarantine`)
+    if (!this.#allowanceOf(link).take(this.#context.clock.monotonicMs()))
+      throw new LsxError(
+        'RATE_LIMITED',
+        `bank ${code} opens sockets without end; the log has why the ones before ended`,
+        { party: 'peer' },
+      )
+  }
+
+  #allowanceOf(link: BankLink): SocketAllowance {
+    let allowance = this.#allowances.get(link)
+    if (allowance === undefined) {
+      allowance = new SocketAllowance(this.#context.clock.monotonicMs())
+      this.#allowances.set(link, allowance)
+    }
+    return allowance
   }
 
   onChannel(peer: ListenerPeer, socket: ChannelSocket, exporter: Buffer): void {

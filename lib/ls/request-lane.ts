@@ -115,9 +115,24 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   /** Takes a request; its outcome follows, at once or later. */
   submit(request: RoutedRequest): void {
     const refusal = this.#tooLarge(request) ?? this.#refusedNow()
-    if (refusal !== undefined) this.#tell(request, refusal)
+    if (refusal !== undefined) this.refuse(request, refusal)
     else if (request.durable) void this.#acceptDurable(request)
     else this.#admit(request)
+  }
+
+  /** Refuses a request that was not taken on; one that was before hears what is known of it: it may have been executed. */
+  refuse(request: RoutedRequest, refusal: Settlement): void {
+    let known: Settlement | undefined
+    try {
+      known = request.durable ? this.#options.durable.find(request) : undefined
+    } catch (error) {
+      this.#options.logger.error(
+        { idempotencyKey: request.key, error: describeError(error) },
+        'the journal cannot be read',
+      )
+      known = inDoubt('what the journal says of this key cannot be read')
+    }
+    this.#tell(request, known ?? refusal)
   }
 
   /** Requests that the journal knows from before this process. They are asked about on the first channel. */
@@ -311,7 +326,10 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     for (const request of resend) request.mayBeExecuted = false
     for (const request of tooLate) this.#settle(request, notSent('DEADLINE_EXCEEDED', 'it never reached the xchange'))
     for (const request of forgotten)
-      this.#settle(request, inDoubt('the xchange has lost its record of the keys of that time'))
+      this.#settle(
+        request,
+        inDoubt('this xchange has no record of the keys of that time: is it another node, or did it lose its store?'),
+      )
     this.#queue.putFirst([...fetch, ...resend])
     this.#resolving = false
     this.#armTimer()

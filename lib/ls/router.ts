@@ -1,7 +1,8 @@
 import { type IpcConnection, type IpcHandler, type Message, parseRequest } from '../ipc/index.ts'
 import { type Clock, LsxError } from '../runtime/index.ts'
+import type { BankLink } from './bank-link.ts'
 import type { Registry } from './registry.ts'
-import { RoutedRequest } from './routed-request.ts'
+import { RoutedRequest, type Settlement } from './routed-request.ts'
 
 /** Takes the apps' requests and gives each to its bank's lane. It never looks into a payload. */
 export class Router implements IpcHandler {
@@ -39,14 +40,16 @@ export class Router implements IpcHandler {
       durable: durable ?? link?.bank.durable ?? this.#durableByDefault(),
       wantsLate: late,
     })
-    if (!this.#accepting)
-      request.settle({ outcome: 'refused', code: 'SHUTTING_DOWN', message: 'LS is shutting down' }, acceptedAtMs)
-    else if (link === undefined) {
-      request.settle(
-        { outcome: 'refused', code: 'UNKNOWN_BANK', message: `no bank ${to} is configured here` },
-        acceptedAtMs,
-      )
-    } else link.lane.submit(request)
+    const refusal = this.#refusalOf(to, link)
+    if (refusal === undefined) link?.lane.submit(request)
+    else if (link === undefined) request.settle(refusal, acceptedAtMs)
+    else link.lane.refuse(request, refusal)
+  }
+
+  #refusalOf(to: string, link: BankLink | undefined): Settlement | undefined {
+    if (!this.#accepting) return { outcome: 'refused', code: 'SHUTTING_DOWN', message: 'LS is shutting down' }
+    if (link !== undefined) return undefined
+    return { outcome: 'refused', code: 'UNKNOWN_BANK', message: `no bank ${to} is configured here` }
   }
 
   /** What the app asked for goes on: it may have been sent. The replies find nobody. */

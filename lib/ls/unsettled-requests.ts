@@ -10,7 +10,7 @@ export interface Resolution {
   readonly fetch: readonly RoutedRequest[]
   /** Never seen there, and their time is over. */
   readonly tooLate: readonly RoutedRequest[]
-  /** The xchange has lost its memory of that time: nobody can say, and asking again might execute them twice. */
+  /** The xchange has no memory of that time, or is another than they were sent to: asking again might execute them twice. */
   readonly forgotten: readonly RoutedRequest[]
 }
 
@@ -87,6 +87,7 @@ export class UnsettledRequests {
    */
   resolve(channel: LsChannel<RoutedRequest>, onResolved: (resolution: Resolution) => void): void {
     const asked = this.all()
+    const askedOf = channel.session?.offer.bootId.toString('hex')
     const states = new Map<RoutedRequest, KeyState | 'forgotten'>()
     const chunkKeys = Math.max(1, Math.min(MAX_RESOLVE_KEYS, Math.floor((channel.maxBodyBytes - 64) / KEY_BYTES)))
     let missing = asked.length
@@ -109,7 +110,8 @@ export class UnsettledRequests {
         (answer) => {
           const nowMs = this.#clock.monotonicMs()
           for (const [index, request] of chunk.entries()) {
-            states.set(request, believed(answer, index, nowMs - request.acceptedAtMs))
+            const { sentTo, acceptedAtMs } = request
+            states.set(request, believed(answer, index, { ageMs: nowMs - acceptedAtMs, sentTo, askedOf }))
           }
           missing -= chunk.length
           if (missing === 0) finish()
@@ -142,8 +144,22 @@ export class UnsettledRequests {
   }
 }
 
-/** `never` counts only where the xchange's memory reaches back to before the request was accepted. */
-function believed({ states, rememberedForMs }: KeyAnswer, index: number, ageMs: number): KeyState | 'forgotten' {
+/**
+ * `never` counts only where it comes from the memory that would know: that of the node to which the request was sent,
+ * reaching back to before it was accepted.
+ */
+function believed(
+  { states, rememberedForMs }: KeyAnswer,
+  index: number,
+  request: { readonly ageMs: number; readonly sentTo: string | undefined; readonly askedOf: string | undefined },
+): KeyState | 'forgotten' {
   const state = states[index] ?? 'begun'
-  return state === 'never' && ageMs + MEMORY_MARGIN_MS > rememberedForMs ? 'forgotten' : state
+  if (state !== 'never') return state
+  const isOtherMemory = request.sentTo !== undefined && memoryOf(request.sentTo) !== memoryOf(request.askedOf)
+  return isOtherMemory || request.ageMs + MEMORY_MARGIN_MS > rememberedForMs ? 'forgotten' : state
+}
+
+/** The first 8 of the 16 bytes of a boot id name the xchange's memory of keys. */
+function memoryOf(bootId: string | undefined): string | undefined {
+  return bootId?.slice(0, 16)
 }

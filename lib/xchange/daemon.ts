@@ -193,11 +193,12 @@ export class XchangeDaemon {
     onceOnly: DurableOnceOnlyTable,
   ): LsLink {
     const { config, clock, logger } = this.#options
+    const boot = newBootId()
     return new LsLink({
       config,
       identity,
       pins: () => this.#pins,
-      bootId: newBootId(),
+      bootId: () => Buffer.concat([onceOnly.memoryId, boot]),
       highestGeneration: () => fence.highest,
       acceptGeneration: (generation) => fence.accept(generation),
       onRequest: (request, respond) => dispatcher.dispatch(request, respond),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ResponseStatus } from '../frames/index.ts'
 import { type Clock, describeError, type Logger, LsxError, type Service } from '../runtime/index.ts'
@@ -10,8 +11,9 @@ import {
   type TransactionalStore,
   type TransactionalTable,
 } from '../store/index.ts'
-import { type KeyRecord, validateKeyRecord, validateMemoryStart } from './key-record.ts'
+import { type KeyMemory, type KeyRecord, MEMORY_ID_BYTES, validateKeyMemory, validateKeyRecord } from './key-record.ts'
 import type { BeginResult, KnownKey, OnceOnlyTable, StoredResponse } from './once-only.ts'
+import { UnkeptResponses } from './unkept-responses.ts'
 
 export interface DurableOnceOnlyOptions {
   /** The table opens tables of its own in it; whoever opened the store closes it, after the table is stopped. */
@@ -67,13 +69,14 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
   readonly #maxEntries: number
   readonly #keepMs: number
   readonly #records: TransactionalTable<KeyRecord>
-  readonly #memory: TransactionalTable<{ startMs: number }>
+  readonly #memory: TransactionalTable<KeyMemory>
   readonly #index: TimeIndex
   readonly #size: SizeBound
   readonly #pruner: Pruner
   readonly #running = new Map<string, RunningKey>()
+  readonly #unkept: UnkeptResponses
   readonly #lost = new Set<string>()
-  #memoryStartMs = Number.POSITIVE_INFINITY
+  #keyMemory: KeyMemory = { startMs: Number.POSITIVE_INFINITY, id: Buffer.alloc(MEMORY_ID_BYTES) }
   #entries = 0
   #phase: 'new' | 'serving' | 'stopped' = 'new'
 
@@ -85,13 +88,14 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
     this.#maxEntries = options.maxEntries ?? 1_000_000
     this.#keepMs = options.keepMs ?? 24 * 3_600_000
     this.#records = store.table('once-only', { validate: validateKeyRecord })
-    this.#memory = store.table('once-only-memory', { validate: validateMemoryStart })
+    this.#memory = store.table('once-only-memory', { validate: validateKeyMemory })
     this.#index = new TimeIndex(store, 'once-only-order')
     this.#size = new SizeBound({
       tables: [this.#records, this.#index.table],
       maxBytes: options.maxBytes ?? 1024 ** 3,
       clock,
     })
+    this.#unkept = new UnkeptResponses({ clock, logger })
     this.#pruner = new Pruner({
       store,
       index: this.#index,
@@ -122,12 +126,17 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
     return [...this.#lost]
   }
 
+  /** Names this memory, 8 bytes, also over restarts. What another memory does not know says nothing of this one. */
+  get memoryId(): Buffer {
+    return this.#keyMemory.id
+  }
+
   /**
    * Wall time, Unix ms: the table knows every key that was begun since. That a key is not in it says nothing of a time
    * before, from which it was removed, or in which there was another store.
    */
   get rememberedSinceMs(): number {
-    return Math.max(this.#memoryStartMs, this.#clock.nowMs() - this.#keepMs)
+    return Math.max(this.#keyMemory.startMs, this.#clock.nowMs() - this.#keepMs)
   }
 
   /** Counts the keys and looks for lost ones. Rejects INTERNAL when the store must be restored. */
@@ -142,7 +151,7 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
   /** Begins nothing more; what runs can still be finished until the store closes. */
   async stop(): Promise<void> {
     this.#phase = 'stopped'
-    await this.#pruner.stop()
+    await Promise.all([this.#pruner.stop(), this.#unkept.stop()])
   }
 
   begin(key: string, digest: Buffer): BeginResult | Promise<BeginResult> {
@@ -181,17 +190,24 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
     if (before === undefined) return
     const { digest, position } = before
     const { status, payload, meta } = response
-    const atMs = this.#clock.nowMs()
-    const changes = [this.#records.toPut(key, { digest, position, atMs, response: { status, payload, meta } })]
-    if (running?.entryMayBeMoved ?? true) {
-      changes.push(this.#index.toRemove({ position: positionAt(before.atMs), key }))
-      changes.push(this.#index.toAdd({ position, key }))
+    const record = { digest, position, atMs: this.#clock.nowMs(), response: { status, payload, meta } }
+    const write = () => {
+      const changes = [this.#records.toPut(key, record)]
+      if (running?.entryMayBeMoved ?? true) {
+        changes.push(this.#index.toRemove({ position: positionAt(before.atMs), key }))
+        changes.push(this.#index.toAdd({ position, key }))
+      }
+      return this.#store.write(changes, 'finishes')
     }
     this.#size.add(payload.length + (meta?.length ?? 0))
     try {
-      await this.#store.write(changes, 'finishes')
+      await write()
+      this.#unkept.delete(key)
+    } catch (error) {
+      // A doubt is what the record on disk says anyway.
+      if (isDone(record)) this.#unkept.add(key, record, write)
+      throw error
     } finally {
-      // What is not on disk is in doubt: the record there says begun.
       if (this.#running.get(key) === running) this.#running.delete(key)
     }
   }
@@ -245,11 +261,11 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
         facts: { idempotencyKey: key },
       })
     }
-    return this.#records.get(key)
+    return this.#unkept.get(key) ?? this.#records.get(key)
   }
 
   #lastWriteMs(key: string): number | 'held' | undefined {
-    if (this.#running.has(key)) return 'held'
+    if (this.#running.has(key) || this.#unkept.has(key)) return 'held'
     const record = this.#records.get(key)
     if (record === undefined) this.#lost.delete(key)
     return record?.atMs
@@ -297,8 +313,8 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
 
   async #readMemoryStart(): Promise<void> {
     const stored = this.#memory.get(MEMORY_START)
-    this.#memoryStartMs = stored?.startMs ?? this.#clock.nowMs()
-    if (stored === undefined) await this.#memory.put(MEMORY_START, { startMs: this.#memoryStartMs })
+    this.#keyMemory = stored ?? { startMs: this.#clock.nowMs(), id: randomBytes(MEMORY_ID_BYTES) }
+    if (stored === undefined) await this.#memory.put(MEMORY_START, this.#keyMemory)
   }
 }
 

@@ -35,10 +35,21 @@ function validateResponse(value: unknown): StoredResponse {
   throw new TypeError('not a response')
 }
 
-export function validateMemoryStart(value: unknown): { startMs: number } {
-  if (typeof value === 'object' && value !== null && 'startMs' in value) {
-    const { startMs } = value
-    if (typeof startMs === 'number' && Number.isFinite(startMs)) return { startMs }
+/** Which memory of keys this is, and since when it remembers. */
+export interface KeyMemory {
+  /** Wall time, Unix ms. */
+  readonly startMs: number
+  /** Random, 8 bytes: another store has another memory, whatever node it belongs to. */
+  readonly id: Buffer
+}
+
+export const MEMORY_ID_BYTES = 8
+
+export function validateKeyMemory(value: unknown): KeyMemory {
+  if (typeof value === 'object' && value !== null && 'startMs' in value && 'id' in value) {
+    const { startMs, id } = value
+    const isId = Buffer.isBuffer(id) && id.length === MEMORY_ID_BYTES
+    if (typeof startMs === 'number' && Number.isFinite(startMs) && isId) return { startMs, id }
   }
   throw new TypeError('not the start of a memory')
 }

@@ -23,8 +23,8 @@ export interface LsLinkOptions {
   readonly identity: Identity
   /** Ed25519, 32 bytes each. */
   readonly pins: () => readonly Buffer[]
-  /** 16 bytes, new at each start. */
-  readonly bootId: Buffer
+  /** 16 bytes: 8 that name the memory of keys, and 8 that are new at each start. */
+  readonly bootId: () => Buffer
   /** The highest generation accepted so far; on disk before `acceptGeneration` returns. */
   readonly highestGeneration: () => number
   readonly acceptGeneration: (generation: number) => void
@@ -151,7 +151,7 @@ export class LsLink {
       newKeyPair: newX25519KeyPair,
       identity,
       pinnedIdentities: this.#options.pins(),
-      offer: { windowRecords: config.requests.window, maxFrameBytes: config.frames.maxFrameBytes, bootId },
+      offer: { windowRecords: config.requests.window, maxFrameBytes: config.frames.maxFrameBytes, bootId: bootId() },
       epoch,
     }
   }

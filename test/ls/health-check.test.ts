@@ -225,3 +225,17 @@ t.test('stopping gives up what is under way, at once, and asks no more', async (
     'that is no failure of the bank',
   )
 })
+
+t.test('LS-12 a node that never answers is given up in its time, and asked again in the next round', async (t) => {
+  const bank = await probedBank(t)
+  bank.answer = () => {}
+  const asked = once(EVENTS, 'asked')
+  const round = bank.health.checkAll()
+  await asked
+  await bank.harness.clock.advance(5_000)
+  await round
+  t.equal(bank.link.state.name, 'connected')
+  bank.answer = json((sessionId) => ({ status: 'ok', bankCode: '044', connected: 1, sessionId }))
+  await bank.health.checkAll()
+  t.equal(bank.asked, 2)
+})
