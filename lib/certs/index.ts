@@ -21,6 +21,7 @@ export {
 } from './names.ts'
 export { spiffeIdOf } from './subject-alt-name.ts'
 export {
+  checkedParty,
   createSecureContext,
   loadTlsMaterial,
   secureContextOptions,

@@ -56,6 +56,17 @@ export function loadTlsMaterial(files: TlsFiles, nowMs: number = Date.now()): Tl
   }
 }
 
+/** The material, if its certificate names the party that is to show it. @throws LsxError CERT_DENIED, party self */
+export function checkedParty(material: TlsMaterial, expectedSpiffeId: string, certFile: string): TlsMaterial {
+  const { spiffeId } = material.certificate
+  if (spiffeId === expectedSpiffeId) return material
+  const shown = spiffeId ?? 'no SPIFFE id'
+  throw certificateError(
+    certFile,
+    `${certFile} names ${shown}, and this daemon is ${expectedSpiffeId}: set the right files, trustDomain and bankCode`,
+  )
+}
+
 function keyProblem(
   { keyFile, certFile }: TlsFiles,
   pem: Buffer,

@@ -1,18 +1,38 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  checkedParty,
   createSecureContext,
   daysLeft,
   EXPIRY_WARNING_DAYS,
   loadIdentityKey,
   loadTlsMaterial,
+  lsSpiffeId,
   type TlsMaterial,
 } from '../certs/index.ts'
 import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
-import { type Clock, describeError, type Logger, type Service, ServiceGroup, sleep } from '../runtime/index.ts'
-import { loadStoreKey, openStore, type Store, sealedEnvelope, storeHoldsData, verifyStore } from '../store/index.ts'
+import {
+  type Clock,
+  describeError,
+  type Logger,
+  LsxError,
+  type Service,
+  ServiceGroup,
+  sleep,
+} from '../runtime/index.ts'
+import {
+  claimStore,
+  loadStoreKey,
+  lockStore,
+  openStore,
+  type Store,
+  type StoreLock,
+  sealedEnvelope,
+  storeHoldsData,
+  verifyStore,
+} from '../store/index.ts'
 import { AdminHandler } from './admin.ts'
 import { BankLink } from './bank-link.ts'
 import type { LsConfig } from './config.ts'
@@ -50,10 +70,15 @@ export interface LsDaemonOptions {
 
 /** Reads keys, certificates and pins as a start would, without starting anything. Throws what the start would throw. */
 export function checkLsFiles(config: LsConfig): void {
-  loadTlsMaterial(config.tls)
+  loadOwnMaterial(config)
   loadIdentity(config)
   new AllowList(config.listen.allow)
   for (const bank of config.banks) BankLink.check(bank)
+}
+
+/** A certificate of another party is found here and not by every bank in turn. */
+function loadOwnMaterial(config: LsConfig): TlsMaterial {
+  return checkedParty(loadTlsMaterial(config.tls), lsSpiffeId(config.trustDomain), config.tls.certFile)
 }
 
 function loadIdentity(config: LsConfig): Identity {
@@ -67,6 +92,7 @@ export class LsDaemon {
   #phase: Phase = 'starting'
   #startedAtMs = 0
   #store: Store | undefined
+  #lock: StoreLock | undefined
   #context: SwitchContext | undefined
   #registry: Registry | undefined
   #router: Router | undefined
@@ -139,10 +165,11 @@ export class LsDaemon {
 
   async #createContext(signal: AbortSignal): Promise<{ context: SwitchContext; journal: Service }> {
     const { config, clock, logger, random } = this.#options
-    const material = loadTlsMaterial(config.tls)
+    const material = loadOwnMaterial(config)
     const identity = loadIdentity(config)
     this.#noteCertificate(material)
-    mkdirSync(config.runtimeDir, { recursive: true, mode: 0o750 })
+    makeRuntimeDir(config.runtimeDir)
+    this.#lock = await lockStore(config.storeDir)
     const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
     const store = openStore({
       path: config.storeDir,
@@ -160,6 +187,7 @@ export class LsDaemon {
       },
     })
     this.#store = store
+    await claimStore(store, 'ls')
     const kxRecords = store.table('kx', { validate: validateKxRecord })
     const quarantines = store.table('quarantine', { validate: validateQuarantine })
     const generations = store.table('ls', { validate: validateGeneration })
@@ -214,7 +242,7 @@ export class LsDaemon {
     this.#listener = new ChannelListener({
       host: config.listen.host,
       port: config.listen.port,
-      material: loadTlsMaterial(config.tls),
+      material: loadOwnMaterial(config),
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
       gate: new LsGate(context, registry, () => this.#phase),
@@ -262,6 +290,7 @@ export class LsDaemon {
     await this.#registry?.drainAll(drainTimeoutMs)
     await this.#services.stop(AbortSignal.timeout(2_000))
     await this.#store?.close()
+    await this.#lock?.release()
     logger.info({ notify: 'STOPPING=1' }, 'lsd has stopped')
   }
 
@@ -274,7 +303,7 @@ export class LsDaemon {
     checkLsFiles(file)
     // Compared with the start, not with the last reload: what waits for a restart goes on waiting.
     const { config, needRestart } = reloaded(this.#options.config, file)
-    const material = loadTlsMaterial(config.tls)
+    const material = loadOwnMaterial(config)
     context.config = config
     context.secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
@@ -332,4 +361,12 @@ async function settledOrLate(registry: Registry, withinMs: number, clock: Clock,
   } finally {
     tried.abort()
   }
+}
+
+/** Whoever may write there can put a socket of his own in the place of ours. @throws LsxError REFUSED, party self */
+function makeRuntimeDir(runtimeDir: string): void {
+  mkdirSync(runtimeDir, { recursive: true, mode: 0o750 })
+  const { mode } = statSync(runtimeDir)
+  if ((mode & 0o002) === 0 || (mode & 0o1000) !== 0) return
+  throw new LsxError('REFUSED', `anybody may write in the runtimeDir ${runtimeDir}: chmod o-w it`, { party: 'self' })
 }

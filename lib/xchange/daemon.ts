@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import {
+  checkedParty,
   createSecureContext,
   daysLeft,
   EXPIRY_WARNING_DAYS,
@@ -9,6 +10,7 @@ import {
   lsSpiffeId,
   readIdentityPin,
   type TlsMaterial,
+  xchangeSpiffeId,
 } from '../certs/index.ts'
 import {
   AllowList,
@@ -22,7 +24,17 @@ import {
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { type Clock, describeError, type Logger, LsxError, type Service, ServiceGroup } from '../runtime/index.ts'
-import { loadStoreKey, openStore, type Store, sealedEnvelope, storeHoldsData, verifyStore } from '../store/index.ts'
+import {
+  claimStore,
+  loadStoreKey,
+  lockStore,
+  openStore,
+  type Store,
+  type StoreLock,
+  sealedEnvelope,
+  storeHoldsData,
+  verifyStore,
+} from '../store/index.ts'
 import type { XchangeConfig } from './config.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 import { DurableOnceOnlyTable } from './durable-once-only.ts'
@@ -53,12 +65,18 @@ export async function checkXchangeFiles(
   options: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'logger'>,
 ): Promise<void> {
   const { config } = options
-  loadTlsMaterial(config.tls)
+  loadOwnMaterial(config)
   identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
   readPins(config)
   new AllowList(config.ls.allow)
   const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
   await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
+}
+
+/** A certificate of another party is found here and not by LS. */
+function loadOwnMaterial(config: XchangeConfig): TlsMaterial {
+  const expected = xchangeSpiffeId(config.trustDomain, config.bankCode)
+  return checkedParty(loadTlsMaterial(config.tls), expected, config.tls.certFile)
 }
 
 function readPins(config: XchangeConfig): readonly Buffer[] {
@@ -74,6 +92,7 @@ export class XchangeDaemon {
   readonly #options: XchangeDaemonOptions
   readonly #services: ServiceGroup
   #store: Store | undefined
+  #lock: StoreLock | undefined
   #link: LsLink | undefined
   #listener: ChannelListener | undefined
   #dispatcher: Dispatcher | undefined
@@ -105,11 +124,12 @@ export class XchangeDaemon {
 
   async #start(signal: AbortSignal): Promise<void> {
     const { config, clock, logger, version } = this.#options
-    const material = loadTlsMaterial(config.tls)
+    const material = loadOwnMaterial(config)
     this.#noteCertificate(material)
     this.#secureContext = createSecureContext(material)
     const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
     this.#pins = readPins(config)
+    this.#lock = await lockStore(config.storeDir)
     const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
     const store = openStore({
       path: config.storeDir,
@@ -125,6 +145,7 @@ export class XchangeDaemon {
       },
     })
     this.#store = store
+    await claimStore(store, `xchange ${config.bankCode}`)
     const fences = store.table('fence', { validate: validateGeneration })
     await verifyStore(store, logger, signal)
     const onceOnly = new DurableOnceOnlyTable({
@@ -174,7 +195,7 @@ export class XchangeDaemon {
   reload(): void {
     const { logger, reloadConfig } = this.#options
     const config = reloadConfig()
-    const material = loadTlsMaterial(config.tls)
+    const material = loadOwnMaterial(config)
     this.#pins = readPins(config)
     this.#secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
@@ -293,6 +314,7 @@ export class XchangeDaemon {
     await this.#dialled
     await this.#services.stop(AbortSignal.timeout(2_000))
     await this.#store?.close()
+    await this.#lock?.release()
     logger.info({ notify: 'STOPPING=1' }, 'xchanged has stopped')
   }
 
