@@ -82,6 +82,22 @@ t.test('LS-2 LS-7 who has the certificate of LS and not its identity gets no req
   t.pass('the generation that the thief claimed was not written down: LS is still accepted')
 })
 
+t.test('LS-7 LS-14 a bank that dials with its own certificate and another identity gets no session', async (t) => {
+  const stage = await fakeBanks(t)
+  const { ls, bed } = stage
+  await withstand(t, stage, '058', async () => {
+    // Another bank's identity is as wrong as an unknown one.
+    for (const node of [await bed.pki.issue('xchange', '077', { folder: '077-other' }), bed.node('058')]) {
+      const mark = ls.log.mark
+      const fake = stage.asBank(DIALLING_FAKE, await stage.openAsBank(DIALLING_FAKE), { node })
+      fake.socket.send(fake.answerInitKx(await fake.socket.receive()))
+      t.match(await fake.socket.closed, { code: 4401, reason: 'KX_FAILED' }, 'the peer learns one opaque code')
+      const line = await ls.log.until({ bankCode: DIALLING_FAKE, code: 'IDENTITY_DENIED', audit: true }, { mark })
+      t.match(line.msg, /pinned/)
+    }
+  })
+})
+
 t.test('LS-5 only LS starts a kx', async (t) => {
   const stage = await fakeBanks(t)
   const { ls } = stage

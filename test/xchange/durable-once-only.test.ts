@@ -331,7 +331,16 @@ t.test('a full disk refuses new keys', async (t) => {
   await harness.stop()
 })
 
-t.test('a commit that fails leaves the key free, and an answer that cannot be kept leaves it in doubt', async (t) => {
+/** A store whose next writes are rejected until it is well again. */
+function failingStore(store: TransactionalStore): { failing: boolean } {
+  const write = store.write.bind(store)
+  const disk = { failing: true }
+  store.write = (changes, purpose) =>
+    disk.failing ? Promise.reject(new LsxError('STORE_FULL', 'the disk is full')) : write(changes, purpose)
+  return disk
+}
+
+t.test('a commit that fails leaves the key free', async (t) => {
   const harness = await TableHarness.start(join(t.testdir({}), 'store'))
   const { table, store } = harness
   const write = store.write.bind(store)
@@ -344,8 +353,38 @@ t.test('a commit that fails leaves the key free, and an answer that cannot be ke
   await t.rejects(async () => table.begin('a', DIGEST), { code: 'STORE_FULL' })
   t.same([table.size, table.lookup('a')], [0, { kind: 'never' }])
   t.same(await table.begin('a', DIGEST), { kind: 'new' })
-  failing = true
+  await harness.stop()
+})
+
+t.test('BEY-2 an answer that the disk cannot take is told from memory, and kept when the disk is well', async (t) => {
+  const harness = await TableHarness.start(join(t.testdir({}), 'store'))
+  const { table, store, clock } = harness
+  await table.begin('a', DIGEST)
+  await table.begin('b', DIGEST)
+  const disk = failingStore(store)
   await t.rejects(table.finish('a', answered('paid')), { code: 'STORE_FULL' })
+  await t.rejects(table.finish('b', IN_DOUBT), { code: 'STORE_FULL' })
+  t.match(table.begin('a', DIGEST), { kind: 'done' })
+  t.match(table.begin('a', OTHER_DIGEST), { kind: 'mismatch' })
+  t.match(table.lookup('a'), { kind: 'done' })
+  t.match(table.find('b', DIGEST), { kind: 'inDoubt' }, 'as the disk says')
+  await clock.advance(2_500)
+  t.equal(harness.log.filter((line) => line.includes('still cannot be kept')).length, 2, 'it is tried again')
+  disk.failing = false
+  const kept = store.commits
+  await clock.advance(1_000)
+  await until(() => store.commits > kept)
+  t.match((await harness.restart()).lookup('a'), { kind: 'done' })
+  t.match(harness.table.lookup('b'), { kind: 'begun' })
+  await harness.stop()
+})
+
+t.test('BEY-2 an answer that the disk never took leaves its key in doubt after a restart', async (t) => {
+  const harness = await TableHarness.start(join(t.testdir({}), 'store'))
+  await harness.table.begin('a', DIGEST)
+  failingStore(harness.store)
+  await t.rejects(harness.table.finish('a', answered('paid')), { code: 'STORE_FULL' })
+  const table = await harness.restart()
   t.same(table.begin('a', DIGEST), { kind: 'inDoubt' })
   await table.finish('a', answered('paid'))
   t.match(table.find('a', DIGEST), { kind: 'done' })

@@ -1,0 +1,97 @@
+import { renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createAuthority, type IssuedFiles, issueCertificate } from '../lib/certs/index.ts'
+import { COMPILED } from './paths.ts'
+import type { BankCode } from './workload.ts'
+
+const TRUST_DOMAIN = 'ls-xchange.test'
+const LOCAL = ['127.0.0.1', '::1']
+const DAY_MS = 86_400_000
+
+/** Short, so that much happens in little time; the relations between them are those of the defaults. */
+const TIMES = {
+  kx: { timeoutMs: 1_500 },
+  reconnect: { minDelayMs: 20, maxDelayMs: 400, stableAfterMs: 1_000, dialTimeoutMs: 1_500 },
+  drain: { timeoutMs: 2_000 },
+}
+const ECHO = { intervalMs: 800, timeoutMs: 500 }
+const STORM_FRAMES = 8
+const CALM_FRAMES = 20_000
+
+export type Nodes = ReadonlyMap<'lsd' | BankCode, IssuedFiles>
+
+/** A CA and a certificate for each party, valid since two days ago and for long enough not to expire soon: clocks will jump. */
+export async function issueNodes(dir: string, banks: readonly BankCode[]): Promise<Nodes> {
+  const nowMs = Date.now() - 2 * DAY_MS
+  const common = { dir, dns: ['localhost'], ips: LOCAL, days: 90, nowMs }
+  await createAuthority({ dir, trustDomain: TRUST_DOMAIN, nowMs })
+  const nodes = new Map<'lsd' | BankCode, IssuedFiles>()
+  nodes.set('lsd', await issueCertificate({ ...common, role: 'lsd' }))
+  for (const bankCode of banks) nodes.set(bankCode, await issueCertificate({ ...common, role: 'xchange', bankCode }))
+  return nodes
+}
+
+/** Writes the configuration of lsd; 044 is dialled on `bankPort`, 058 dials. */
+export function writeLsConfig(options: { dir: string; nodes: Nodes; bankPort: number; rekeyStorm: boolean }): string {
+  const { dir, nodes } = options
+  const bank = (code: BankCode) => ({ code, allow: LOCAL, identities: [partyOf(nodes, code).pinFile] })
+  return writeConfig(join(dir, 'lsd.yaml'), {
+    runtimeDir: join(dir, 'run'),
+    storeDir: storeDirOf(dir, 'lsd'),
+    trustDomain: TRUST_DOMAIN,
+    ...filesOf(nodes, 'lsd'),
+    listen: { host: '127.0.0.1', port: 0, allow: LOCAL },
+    start: { readyWithinMs: 1_000 },
+    health: { intervalMs: 2_000 },
+    echo: ECHO,
+    rekey: { afterFrames: options.rekeyStorm ? STORM_FRAMES : CALM_FRAMES },
+    ...TIMES,
+    banks: [
+      { ...bank('044'), dial: 'ls', host: '127.0.0.1', port: options.bankPort },
+      { ...bank('058'), dial: 'xchange' },
+    ],
+  })
+}
+
+/** Writes the configuration of a bank's node; 058 dials LS on `lsPort`. */
+export function writeXchangeConfig(options: { dir: string; nodes: Nodes; bank: BankCode; lsPort: number }): string {
+  const { dir, nodes, bank } = options
+  const dials = bank === '058'
+  return writeConfig(join(dir, `xchanged-${bank}.yaml`), {
+    bankCode: bank,
+    storeDir: storeDirOf(dir, `xchanged-${bank}`),
+    trustDomain: TRUST_DOMAIN,
+    ...filesOf(nodes, bank),
+    dial: dials ? 'xchange' : 'ls',
+    ls: {
+      identities: [partyOf(nodes, 'lsd').pinFile],
+      allow: LOCAL,
+      ...(dials ? { host: '127.0.0.1', port: options.lsPort } : {}),
+    },
+    ...(dials ? {} : { listen: { host: '127.0.0.1', port: 0 } }),
+    ...TIMES,
+    handlers: { modules: [COMPILED.ledgerExchange, COMPILED.blindExchange] },
+  })
+}
+
+export function storeDirOf(dir: string, daemon: string): string {
+  return join(dir, 'stores', daemon)
+}
+
+/** JSON is YAML too. Replaced as one, because a daemon may be reading it. */
+function writeConfig(file: string, config: Record<string, unknown>): string {
+  writeFileSync(`${file}.new`, JSON.stringify(config, undefined, 2))
+  renameSync(`${file}.new`, file)
+  return file
+}
+
+function filesOf(nodes: Nodes, party: 'lsd' | BankCode): Record<string, unknown> {
+  const { keyFile, certFile, caFile, identityFile } = partyOf(nodes, party)
+  return { tls: { keyFile, certFile, caFile }, identityKeyFile: identityFile }
+}
+
+function partyOf(nodes: Nodes, party: 'lsd' | BankCode): IssuedFiles {
+  const node = nodes.get(party)
+  if (node === undefined) throw new Error(`no certificate was issued for ${party}`)
+  return node
+}
