@@ -13,9 +13,8 @@ export function newSessionId(): Buffer {
   return randomBytes(16)
 }
 
-/** 8 bytes that name one start of a process. */
 export function newBootId(): Buffer {
-  return randomBytes(8)
+  return randomBytes(16)
 }
 
 /** RFC 8410: the SubjectPublicKeyInfo of an X25519 key ends with its 32 raw bytes. */

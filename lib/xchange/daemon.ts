@@ -214,7 +214,7 @@ export class XchangeDaemon {
     onceOnly: DurableOnceOnlyTable,
   ): LsLink {
     const { config, clock, logger } = this.#options
-    const boot = newBootId()
+    const boot = newBootId().subarray(8)
     return new LsLink({
       config,
       identity,

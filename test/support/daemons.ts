@@ -1,112 +1,49 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { Test } from 'tap'
-import { connect, type LsClient, type Reply, type RequestOptions } from '../../lib/ipc/index.ts'
-import { type BankStatus, LsDaemon, loadLsConfig } from '../../lib/ls/index.ts'
+import { LsDaemon, loadLsConfig } from '../../lib/ls/index.ts'
 import { createLogger, systemClock } from '../../lib/runtime/index.ts'
 import { loadXchangeConfig, XchangeDaemon } from '../../lib/xchange/index.ts'
+import { Apps } from './daemon-apps.ts'
+import { lsConfig, merged, SHORT_TIMES, xchangeConfig } from './daemon-config.ts'
+import { spawnDaemon } from './daemon-process.ts'
+import type {
+  InProcess,
+  LsStartOptions,
+  Overrides,
+  OwnProcess,
+  ProcessOptions,
+  TestBank,
+  TestDaemon,
+  TestLs,
+  XchangeStartOptions,
+} from './daemon-types.ts'
 import { LogCapture } from './log-capture.ts'
+import { onlyOnce } from './once.ts'
 import { CountingClock } from './open-handles.ts'
 import { createTestPki, type TestNode, type TestPki } from './pki.ts'
 
-const DIST = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
+export type {
+  InProcess,
+  LsStartOptions,
+  Overrides,
+  OwnProcess,
+  TestBank,
+  TestDaemon,
+  TestLs,
+  XchangeStartOptions,
+} from './daemon-types.ts'
+
 const START_WITHIN_MS = 20_000
-const EXIT_WITHIN_MS = 10_000
-
-/** Part of a configuration, laid over what the test bed writes; arrays replace. */
-export type Overrides = { readonly [option: string]: unknown }
-
-export interface TestBank {
-  readonly code: string
-  readonly dial: 'ls' | 'xchange'
-  /** `startAll` starts no xchange for it: a test plays it. */
-  readonly isFake?: boolean
-}
 
 /** 044 is dialled by LS, 058 dials LS. */
 export const TWO_BANKS: readonly TestBank[] = [
   { code: '044', dial: 'ls' },
   { code: '058', dial: 'xchange' },
 ]
-
-/** Times of the beds, ms: an echo long enough not to disturb, everything else short. A test overrides what it is about. */
-const SHORT_TIMES = {
-  echo: { intervalMs: 10_000 },
-  kx: { timeoutMs: 2_000 },
-  reconnect: { minDelayMs: 5, maxDelayMs: 50, dialTimeoutMs: 2_000 },
-  drain: { timeoutMs: 200 },
-}
-
-export interface StartOptions {
-  readonly config?: Overrides
-  /** Certificate and identity, where not the party's own. */
-  readonly node?: TestNode
-  /** Directory of its store and sockets below the bed's; the same again after a restart. Default `ls`, or the bank code. */
-  readonly name?: string
-}
-
-export interface LsStartOptions extends StartOptions {
-  /** Where each bank that LS dials is to be found. Default: where this bed started it last. */
-  readonly ports?: Readonly<Record<string, number>>
-  /** Laid over a bank's part of the configuration, by bank code. */
-  readonly banks?: Readonly<Record<string, Overrides>>
-}
-
-export interface XchangeStartOptions extends StartOptions {
-  /** Port to listen on (dial: ls; default any) or of LS (dial: xchange; default where this bed started it last). */
-  readonly port?: number
-  readonly dial?: 'ls' | 'xchange'
-}
-
-export interface ProcessOptions {
-  /** Before the program: `--tls-keylog=FILE` and the like. */
-  readonly nodeArguments?: readonly string[]
-}
-
-/** What both forms of a running daemon have. */
-export interface TestDaemon {
-  readonly log: LogCapture
-  readonly port: number
-  /** The configuration file that was written for it. */
-  readonly configFile: string
-  /** Drains and stops. Safe to call twice. */
-  stop(): Promise<void>
-}
-
-export interface TestLs extends TestDaemon {
-  readonly appSocket: string
-  readonly adminSocket: string
-  /** One request over a connection of its own. */
-  ask(options: RequestOptions): Promise<Reply>
-  /** An app's connection, closed with the bed. */
-  connectApp(): Promise<LsClient>
-  admin(op: string, fields?: Record<string, unknown>): Promise<unknown>
-  bankStatus(bankCode: string): Promise<BankStatus>
-  /** Resolves at the next `channel connected` of this bank, or one behind `mark`. */
-  connected(bankCode: string, mark?: number): Promise<void>
-}
-
-/** A daemon in this process. */
-export interface InProcess {
-  readonly clock: CountingClock
-  reload(): Promise<unknown>
-}
-
-/** A daemon in a process of its own. */
-export interface OwnProcess {
-  readonly pid: number
-  /** SIGKILL; resolves when the process is gone. */
-  kill(): Promise<void>
-  signal(name: NodeJS.Signals): void
-  /** The exit code, or the signal that ended it. */
-  readonly exited: Promise<number | NodeJS.Signals>
-}
 
 /** A temporary directory, a PKI with LS and banks, and all daemons that were started in it. */
 export class TestBed {
@@ -234,15 +171,14 @@ export class TestBed {
   /** lsd as a process, whether it comes to be ready or not. */
   spawnLs(options: LsStartOptions & ProcessOptions = {}): OwnProcess & Pick<TestDaemon, 'log' | 'stop' | 'configFile'> {
     const configFile = this.writeLsConfig(options)
-    const child = this.#spawn('lsd', 'lsd', configFile, options)
+    const child = spawnDaemon({ program: 'lsd', name: 'lsd', configFile, nodeArguments: options.nodeArguments ?? [] })
     this.#stops.push(child.stop)
-    return { ...child, configFile }
+    return child
   }
 
   async startLsProcess(options: LsStartOptions & ProcessOptions = {}): Promise<TestLs & OwnProcess> {
     const child = this.spawnLs(options)
-    const { configFile } = child
-    const apps = new Apps(loadLsConfig(configFile, {}).runtimeDir)
+    const apps = new Apps(loadLsConfig(child.configFile, {}).runtimeDir)
     const stop = onlyOnce(async () => {
       await apps.close()
       await child.stop()
@@ -260,79 +196,41 @@ export class TestBed {
     options: XchangeStartOptions & ProcessOptions = {},
   ): Promise<TestDaemon & OwnProcess> {
     const configFile = this.writeXchangeConfig(bankCode, options)
-    const child = this.#spawn('xchanged', `xchanged ${bankCode}`, configFile, options)
+    const name = `xchanged ${bankCode}`
+    const child = spawnDaemon({ program: 'xchanged', name, configFile, nodeArguments: options.nodeArguments ?? [] })
     this.#stops.push(child.stop)
     const ready = await child.log.until({ notify: 'READY=1' }, { withinMs: START_WITHIN_MS })
     const port = ready.port as number
     this.#notePort(bankCode, options, port)
-    return { ...child, configFile, port }
+    return { ...child, port }
   }
 
+  /** The file that a start with these options would read. */
   writeLsConfig(options: LsStartOptions = {}): string {
-    const { name = 'ls', node = this.node('lsd'), ports = {}, banks = {} } = options
-    const home = join(this.dir, name)
-    return this.#write(
-      name,
-      {
-        runtimeDir: join(home, 'run'),
-        storeDir: join(home, 'store'),
-        logLevel: 'debug',
-        trustDomain: this.pki.trustDomain,
-        tls: tlsOf(node),
-        identityKeyFile: node.identityFile,
-        listen: { host: '127.0.0.1', port: 0, allow: ['127.0.0.1', '::1'] },
-        start: { readyWithinMs: 2_000 },
-        health: { intervalMs: 0 },
-        ...this.#times,
-        banks: this.banks.map(({ code, dial }) => ({
-          code,
-          dial,
-          ...(dial === 'ls' ? { host: '127.0.0.1', port: ports[code] ?? this.portOf(code) } : {}),
-          allow: ['127.0.0.1', '::1'],
-          identities: [this.node(code).pin],
-          ...banks[code],
-        })),
-      },
-      options.config,
-    )
+    const { name = 'ls', node = this.node('lsd') } = options
+    const banks = this.banks.map((bank) => ({ ...bank, pin: this.node(bank.code).pin, port: this.portOf(bank.code) }))
+    return this.#write(name, lsConfig(this.#factsOf(name, node), banks, options))
   }
 
   writeXchangeConfig(bankCode: string, options: XchangeStartOptions = {}): string {
     const { name = bankCode, node = this.node(bankCode) } = options
     const dial = this.#dialOf(bankCode, options)
-    const { kx, reconnect, drain } = this.#times
-    return this.#write(
-      name,
-      {
-        bankCode,
-        storeDir: join(this.dir, name, 'store'),
-        logLevel: 'debug',
-        trustDomain: this.pki.trustDomain,
-        tls: tlsOf(node),
-        identityKeyFile: node.identityFile,
-        dial,
-        ls: {
-          identities: [this.node('lsd').pin],
-          allow: ['127.0.0.1', '::1'],
-          ...(dial === 'xchange' ? { host: '127.0.0.1', port: options.port ?? this.#lsPort } : {}),
-        },
-        ...(dial === 'ls' ? { listen: { host: '127.0.0.1', port: options.port ?? 0 } } : {}),
-        kx,
-        reconnect,
-        drain,
-        handlers: { modules: [join(DIST, 'test', 'support', 'test-exchange.js')] },
-      },
-      options.config,
-    )
+    const bank = { code: bankCode, dial, lsPin: this.node('lsd').pin, lsPort: this.#lsPort }
+    return this.#write(name, xchangeConfig(this.#factsOf(name, node), bank, options))
   }
 
-  /** Stops every daemon, the newest first, and removes the directory. */
+  /** Stops every daemon, the newest first, and removes the directory. Rejects with what did not stop cleanly. */
   async stop(): Promise<void> {
-    try {
-      for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) await stop()
-    } finally {
-      rmSync(this.dir, { recursive: true, force: true })
+    const errors: unknown[] = []
+    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) {
+      await stop().catch((error: unknown) => errors.push(error))
     }
+    rmSync(this.dir, { recursive: true, force: true })
+    if (errors.length > 0) throw new AggregateError(errors, 'a daemon did not stop cleanly')
+  }
+
+  #factsOf(name: string, node: TestNode) {
+    return { trustDomain: this.pki.trustDomain, home: join(this.dir, name), node, times: this.#times }
   }
 
   #dialOf(bankCode: string, options: XchangeStartOptions): 'ls' | 'xchange' {
@@ -344,42 +242,11 @@ export class TestBed {
   }
 
   /** JSON is YAML too. */
-  #write(name: string, config: Overrides, overrides: Overrides = {}): string {
+  #write(name: string, config: Overrides): string {
     const file = join(this.dir, `${name}-${++this.#written}.yaml`)
     mkdirSync(join(this.dir, name), { recursive: true })
-    writeFileSync(file, JSON.stringify(merged(config, overrides), undefined, 2))
+    writeFileSync(file, JSON.stringify(config, undefined, 2))
     return file
-  }
-
-  #spawn(program: 'lsd' | 'xchanged', name: string, configFile: string, { nodeArguments = [] }: ProcessOptions) {
-    const log = new LogCapture(name)
-    const child = spawn(
-      process.execPath,
-      [...nodeArguments, join(DIST, 'bin', `${program}.js`), '--config', configFile],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
-    const exited = new Promise<number | NodeJS.Signals>((resolve, reject) => {
-      child.once('error', reject)
-      // `close` comes when the pipes have been read to their end: every line is in the log.
-      child.once('close', (code, signal) => {
-        log.end()
-        resolve(signal ?? code ?? -1)
-      })
-    })
-    exited.catch(() => {})
-    captureLines(child, log)
-    const kill = async () => {
-      child.kill('SIGKILL')
-      await exited
-    }
-    const stop = onlyOnce(async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      child.kill('SIGTERM')
-      const timer = setTimeout(() => child.kill('SIGKILL'), EXIT_WITHIN_MS)
-      await exited
-      clearTimeout(timer)
-    })
-    return { log, pid: child.pid ?? 0, kill, stop, exited, signal: (signal: NodeJS.Signals) => void child.kill(signal) }
   }
 }
 
@@ -388,89 +255,6 @@ export async function testBed(t: Test, options: Parameters<typeof TestBed.create
   const bed = await TestBed.create(options)
   t.teardown(() => bed.stop())
   return bed
-}
-
-/** The connections of a test to one LS. */
-class Apps {
-  readonly #appSocket: string
-  readonly #adminSocket: string
-  readonly #clients: LsClient[] = []
-
-  constructor(runtimeDir: string) {
-    this.#appSocket = join(runtimeDir, 'ls.sock')
-    this.#adminSocket = join(runtimeDir, 'ls-admin.sock')
-  }
-
-  operations(log: LogCapture): Omit<TestLs, keyof TestDaemon> {
-    const admin = async (op: string, fields: Record<string, unknown> = {}) => {
-      const client = await connect(this.#adminSocket)
-      try {
-        return await client.call(op, fields)
-      } finally {
-        await client.close()
-      }
-    }
-    return {
-      appSocket: this.#appSocket,
-      adminSocket: this.#adminSocket,
-      ask: async (options) => {
-        const client = await connect(this.#appSocket)
-        try {
-          return await client.request(options)
-        } finally {
-          await client.close()
-        }
-      },
-      connectApp: async () => {
-        const client = await connect(this.#appSocket)
-        this.#clients.push(client)
-        return client
-      },
-      admin,
-      bankStatus: async (bank) => {
-        const { banks } = (await admin('status', { bank })) as { banks: BankStatus[] }
-        return banks[0] as BankStatus
-      },
-      connected: async (bankCode, mark = 0) => {
-        await log.until({ bankCode, msg: 'channel connected' }, { mark })
-      },
-    }
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#clients.splice(0).map((client) => client.close()))
-  }
-}
-
-function captureLines(child: ChildProcess, log: LogCapture): void {
-  for (const stream of [child.stdout, child.stderr]) {
-    if (stream !== null) createInterface({ input: stream }).on('line', (line) => log.write(line))
-  }
-}
-
-function tlsOf({ keyFile, certFile, caFile }: TestNode): Overrides {
-  return { keyFile, certFile, caFile }
-}
-
-function onlyOnce(work: () => Promise<void>): () => Promise<void> {
-  let done: Promise<void> | undefined
-  return () => {
-    done ??= work()
-    return done
-  }
-}
-
-function merged(base: Overrides, over: Overrides): Overrides {
-  const result: Record<string, unknown> = { ...base }
-  for (const [option, value] of Object.entries(over)) {
-    const before = result[option]
-    result[option] = isSection(before) && isSection(value) ? merged(before, value) : value
-  }
-  return result
-}
-
-function isSection(value: unknown): value is Overrides {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A port on 127.0.0.1 that nobody listens on at the moment: it was given by the system and let go again. */
