@@ -6,187 +6,8 @@ import { DIALLED_FAKE, DIALLING_FAKE, type FakeBanks, fakeBanks } from '../suppo
 import { type FakeXchange, requestBody, responseBody } from '../support/fake-peers.ts'
 import { flipped, header, rawWebSocketFrame } from './hostile-frames.ts'
 
-interface Attack {
-  readonly title: string
-  /** Sends what is wrong; LS ends the socket. */
-  readonly send: (fake: FakeXchange, initKx: Buffer) => void | Promise<void>
-  readonly code: 'FRAME_INVALID' | 'KX_FAILED'
-  /** 1006: LS ended it without a close frame, because the WebSocket itself was broken. */
-  readonly closeCodes: readonly number[]
-  readonly says: RegExp
-}
-
-const POLICY = { code: 'FRAME_INVALID', closeCodes: [4400] } as const
-const KX = { code: 'KX_FAILED', closeCodes: [4401] } as const
-const WEBSOCKET = { code: 'FRAME_INVALID', closeCodes: [1002, 1006, 1008, 1009] } as const
-
-/** What an xchange may answer to INIT_KX. */
-const BEFORE_KX: readonly Attack[] = [
-  { title: 'random bytes', send: ({ socket }) => socket.send(randomBytes(200)), ...POLICY, says: /version|type/ },
-  {
-    title: 'an empty message',
-    send: ({ socket }) => socket.send(Buffer.alloc(0)),
-    ...POLICY,
-    says: /shorter than its header/,
-  },
-  {
-    title: 'half a header',
-    send: ({ socket }) => socket.send(header(1, 0, 0).subarray(0, 7)),
-    ...POLICY,
-    says: /shorter/,
-  },
-  {
-    title: 'an unknown frame type',
-    send: ({ socket }) => socket.send(header(7, 0, 0)),
-    ...POLICY,
-    says: /unknown type/,
-  },
-  {
-    title: 'another protocol version',
-    send: ({ socket }) => socket.send(header(1, 0, 0, 2)),
-    ...POLICY,
-    says: /version/,
-  },
-  {
-    title: 'a sequence above 2^53',
-    send: ({ socket }) => socket.send(Buffer.concat([header(1, 0, 0).subarray(0, 4), Buffer.alloc(8, 0xff)])),
-    ...POLICY,
-    says: /sequence/,
-  },
-  {
-    title: 'a sealed frame before the kx',
-    send: ({ socket }) => socket.send(Buffer.concat([header(3, 1, 0), randomBytes(64)])),
-    ...POLICY,
-    says: /before the kx was finished/,
-  },
-  {
-    title: 'a header and nothing behind it',
-    send: ({ socket }) => socket.send(header(1, 0, 1)),
-    ...KX,
-    says: /INIT_KX_RSP is malformed/,
-  },
-  {
-    title: 'a kx frame with garbage in it',
-    send: ({ socket }) => socket.send(Buffer.concat([header(1, 0, 1), randomBytes(300)])),
-    ...KX,
-    says: /INIT_KX_RSP is malformed/,
-  },
-  {
-    title: 'a kx frame far too large',
-    send: ({ socket }) => socket.send(Buffer.concat([header(1, 0, 1), Buffer.alloc(50_000)])),
-    ...KX,
-    says: /kx frame of 50012 bytes is over 4096/,
-  },
-  {
-    title: 'its own INIT_KX sent back',
-    send: ({ socket }, initKx) => socket.send(initKx),
-    ...KX,
-    says: /INIT_KX_RSP does not have exactly the fields/,
-  },
-  {
-    title: 'a kx map with a field too many',
-    send: ({ socket }) =>
-      socket.send(
-        Buffer.concat([
-          header(1, 0, 1),
-          encodeMap({
-            command: 'INIT_KX_RSP',
-            bankCode: '077',
-            sessionId: randomBytes(16),
-            response: 1,
-            body: randomBytes(96),
-            more: 1,
-          }),
-        ]),
-      ),
-    ...KX,
-    says: /INIT_KX_RSP does not have exactly the fields/,
-  },
-  {
-    title: 'a truncated INIT_KX_RSP',
-    send: (fake, initKx) => fake.socket.send(fake.answerInitKx(initKx).subarray(0, -1)),
-    ...KX,
-    says: /INIT_KX_RSP is malformed/,
-  },
-  {
-    title: 'an INIT_KX_RSP with a flipped bit',
-    send: (fake, initKx) => fake.socket.send(flipped(fake.answerInitKx(initKx), -20)),
-    ...KX,
-    says: /handshake message does not verify/,
-  },
-  {
-    title: 'INIT_KX_RSP twice',
-    send: (fake, initKx) => {
-      const answer = fake.answerInitKx(initKx)
-      fake.socket.send(answer)
-      fake.socket.send(answer)
-    },
-    ...KX,
-    says: /FIN_KX_RSP does not have exactly the fields/,
-  },
-  {
-    title: 'FIN_KX_RSP with a flipped bit',
-    send: async (fake, initKx) => {
-      fake.socket.send(fake.answerInitKx(initKx))
-      fake.socket.send(flipped(fake.answerFinKx(await fake.socket.receive()), -3))
-    },
-    ...KX,
-    says: /confirmation in FIN_KX_RSP does not verify/,
-  },
-  {
-    title: 'a refusal of the kx',
-    send: ({ socket }, initKx) =>
-      socket.send(
-        Buffer.concat([
-          header(1, 0, 1),
-          encodeMap({
-            command: 'INIT_KX_RSP',
-            bankCode: '077',
-            sessionId: sessionIdOf(initKx),
-            response: 0,
-            body: Buffer.alloc(0),
-          }),
-        ]),
-      ),
-    ...KX,
-    says: /the xchange refused the key exchange; see its log/,
-  },
-  {
-    title: 'a text message',
-    send: ({ socket }) => socket.send('{"command":"INIT_KX_RSP"}'),
-    ...WEBSOCKET,
-    says: /text message/,
-  },
-  {
-    title: 'a message over the frame limit',
-    send: ({ socket }) => socket.send(Buffer.alloc(70_000)),
-    ...WEBSOCKET,
-    says: /WebSocket protocol: Max payload size exceeded/,
-  },
-  {
-    title: 'a message in too many fragments',
-    send: ({ socket }) => {
-      for (let part = 0; part < 20; part++) socket.send(Buffer.alloc(8), { fin: false })
-    },
-    ...WEBSOCKET,
-    says: /WebSocket protocol/,
-  },
-  {
-    title: 'bytes that are no WebSocket frame',
-    send: ({ socket }) => socket.sendBelow(Buffer.alloc(64, 0xff)),
-    ...WEBSOCKET,
-    says: /WebSocket protocol/,
-  },
-  {
-    title: 'a compressed message that nobody agreed on',
-    send: ({ socket }) => socket.sendBelow(rawWebSocketFrame(0xc2, randomBytes(32))),
-    ...WEBSOCKET,
-    says: /WebSocket protocol/,
-  },
-]
-
 /** What a keyed xchange may send. */
-const AFTER_KX: readonly Attack[] = [
+const AFTER_KX: readonly BankAttack[] = [
   { title: 'random bytes', send: ({ socket }) => socket.send(randomBytes(200)), ...POLICY, says: /version|type/ },
   {
     title: 'an unknown frame type',
@@ -327,38 +148,13 @@ const AFTER_KX: readonly Attack[] = [
   { title: 'a text message', send: ({ socket }) => socket.send('hello'), ...WEBSOCKET, says: /text message/ },
 ]
 
-async function strike(t: Test, stage: FakeBanks, bank: string, attack: Attack, isKeyed: boolean): Promise<void> {
-  const { ls } = stage
-  await withstand(t, stage, '058', async () => {
-    const fake = isKeyed ? await stage.keyedAsBank(bank) : stage.asBank(bank, await stage.openAsBank(bank))
-    const mark = ls.log.mark
-    const initKx = isKeyed ? Buffer.alloc(0) : await fake.socket.receive()
-    await attack.send(fake, initKx)
-    const { code } = await fake.socket.closed
-    t.ok(attack.closeCodes.includes(code), `LS ended the socket with ${code}`)
-    const line = await ls.log.until({ bankCode: bank, code: attack.code, to: 'idle' }, { mark })
-    t.match(line.msg, attack.says, 'and the log says why')
-    if (bank === DIALLED_FAKE) await stage.keyedAsBank(bank)
-  })
-}
-
-t.test('LS drops a bank that breaks the protocol before its kx is done', async (t) => {
-  const stage = await fakeBanks(t)
-  for (const attack of BEFORE_KX) {
-    t.test(attack.title, (t) => strike(t, stage, DIALLING_FAKE, attack, false))
-  }
-  for (const attack of BEFORE_KX.slice(0, 2)) {
-    t.test(`${attack.title}, from a bank that LS dialled`, (t) => strike(t, stage, DIALLED_FAKE, attack, false))
-  }
-})
-
 t.test('LS-8 LS drops a keyed bank that breaks the protocol', async (t) => {
   const stage = await fakeBanks(t)
   for (const attack of AFTER_KX) {
-    t.test(attack.title, (t) => strike(t, stage, DIALLING_FAKE, attack, true))
+    t.test(attack.title, (t) => strikeLs(t, stage, DIALLING_FAKE, attack, true))
   }
   for (const attack of AFTER_KX.slice(0, 2)) {
-    t.test(`${attack.title}, from a bank that LS dialled`, (t) => strike(t, stage, DIALLED_FAKE, attack, true))
+    t.test(`${attack.title}, from a bank that LS dialled`, (t) => strikeLs(t, stage, DIALLED_FAKE, attack, true))
   }
 })
 
@@ -404,10 +200,6 @@ t.test('BEY-2 whatever a bank answers, its requests have one outcome each', asyn
     })
   }
 })
-
-function sessionIdOf(initKx: Buffer): unknown {
-  return decodeMap(initKx.subarray(HEADER_BYTES)).sessionId
-}
 
 function retyped(frame: Buffer, type: FrameType): Buffer {
   const copy = Buffer.from(frame)

@@ -1,4 +1,5 @@
 import type { Test } from 'tap'
+import { LsxError } from '../../lib/runtime/index.ts'
 import type { Defenders } from './attack.ts'
 import {
   type InProcess,
@@ -74,7 +75,12 @@ export async function fakeBanks(
   async function openAsBank(code: string): Promise<PeerSocket> {
     if (code === DIALLING_FAKE) return dialPeer({ port: ls.port, node: bed.node(code) })
     // LS holds one socket to the bank. One that is keyed has to go first; one that is not waits at the listener.
-    if ((await ls.bankStatus(code)).state === 'connected') await ls.admin('drop', { bank: code })
+    if ((await ls.bankStatus(code)).state === 'connected') {
+      // It may have gone by itself since it was asked about.
+      await ls.admin('drop', { bank: code }).catch((error: unknown) => {
+        if (!(error instanceof LsxError) || error.code !== 'CHANNEL_DOWN') throw error
+      })
+    }
     return listener.nextPeer()
   }
   return {
