@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import t, { type Test } from 'tap'
-import { decodeMap, encodeMap, FrameType, HEADER_BYTES, ResponseStatus } from '../../lib/frames/index.ts'
+import t from 'tap'
+import { FrameType, ResponseStatus } from '../../lib/frames/index.ts'
 import { withstand } from '../support/attack.ts'
-import { DIALLED_FAKE, DIALLING_FAKE, type FakeBanks, fakeBanks } from '../support/fake-banks.ts'
+import { DIALLED_FAKE, DIALLING_FAKE, fakeBanks } from '../support/fake-banks.ts'
 import { type FakeXchange, requestBody, responseBody } from '../support/fake-peers.ts'
-import { flipped, header, rawWebSocketFrame } from './hostile-frames.ts'
+import { type BankAttack, POLICY, strikeLs, WEBSOCKET } from './bank-attack.ts'
+import { flipped, header } from './hostile-frames.ts'
 
 /** What a keyed xchange may send. */
 const AFTER_KX: readonly BankAttack[] = [
