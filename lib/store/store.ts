@@ -1,4 +1,4 @@
-import { chmodSync, chmodSync, mkdirSync, mkdirSync, statSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { type Clock, LsxError, sleep, systemClock } from '../runtime/index.ts'
@@ -251,7 +251,7 @@ class LmdbStore implements TransactionalStore {
    * nothing has no such moment, and it comes after that of the last one that did.
    */
   async #letWriterFinish(): Promise<void> {
-    await this.#commits.follow(() => this.#root.remove(NO_TABLE)).catch(() => {})
+    await this.#commits.follow(() => this.#root.remove(Buffer.from(NO_TABLE))).catch(() => {})
     await nextTurn()
   }
 
