@@ -143,7 +143,7 @@ t.test('64 KiB of records does not stall', async (t) => {
   }
   for (const [name, body] of Object.entries(shapes)) {
     let bestMs = Number.POSITIVE_INFINITY
-    for (let round = 0; round < 50 && bestMs >= STALL_BOUND_MS; round++) {
+    for (let round = 0; round < 5; round++) {
       const startMs = performance.now()
       decodedOrInvalid(() => decodeResponseBatch(body))
       bestMs = Math.min(bestMs, performance.now() - startMs)
