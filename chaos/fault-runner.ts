@@ -112,7 +112,7 @@ function fillDisk(world: World, fault: Extract<Fault, { kind: 'disk-full' }>): E
   return () => {
     disk.empty()
     world.noteExcuse(fault.daemon, fromMs, monotonicMs())
-    world.noteInterruption(fault.daemon, fromMs, monotonicMs() + STORE_TIMEOUT_MS)
+    world.noteInterruption(fault.daemon, { cause: 'disk', fromMs, toMs: monotonicMs() + STORE_TIMEOUT_MS })
   }
 }
 
@@ -123,7 +123,7 @@ function failSyncs(world: World, fault: Extract<Fault, { kind: 'sync-error' }>):
   return () => {
     daemon.disarm()
     world.noteExcuse(fault.daemon, fromMs, monotonicMs())
-    world.noteInterruption(fault.daemon, fromMs, monotonicMs())
+    world.noteInterruption(fault.daemon, { cause: 'disk', fromMs, toMs: monotonicMs() })
   }
 }
 

@@ -16,9 +16,10 @@ export interface OnceOnlyView {
   readonly receipt: string | undefined
 }
 
-/** A time in which a bank's node may have lost what it had begun: a kill, a disk that failed. */
+/** A time in which a bank's node may have lost what it had begun: its process ended, or its disk failed. */
 export interface Interruption {
   readonly bankCode: string
+  readonly cause: 'end' | 'disk'
   readonly fromMs: number
   readonly toMs: number
 }

@@ -163,15 +163,27 @@ function* journalAgrees({ content, attempts, journal, hasJournal }: KeyHistory):
   }
 }
 
-function* onceOnlyTableAgrees({ attempts, ends, onceOnly, hasOnceOnly }: KeyHistory): Iterable<Found> {
+function* onceOnlyTableAgrees(history: KeyHistory): Iterable<Found> {
+  const { attempts, ends, onceOnly, hasOnceOnly } = history
   if (!hasOnceOnly) return
   const kind = onceOnly?.kind ?? 'never'
   const verdict = verdictOf(attempts)
   const expected = { answered: 'done', refused: 'never', 'not-sent': 'never', 'in-doubt': 'begun' } as const
   if (verdict === 'unknown' || verdict === 'never-accepted') return
+  if (verdict === 'answered' && kind === 'begun' && diedBeforeItsDiskWasWell(history)) return
   if (kind !== expected[verdict]) {
     yield { class: 'disagreed', rule: 'once-only', detail: `told ${verdict}, and the node's table says ${kind}` }
   } else if (kind === 'done' && !ends.some(({ receipt }) => receipt === onceOnly?.receipt)) {
     yield { class: 'disagreed', rule: 'once-only', detail: `the node's table has the receipt ${onceOnly?.receipt}` }
   }
+}
+
+/** An answer leaves also when the disk cannot take it: the node tries again, and may end before that succeeds. */
+function diedBeforeItsDiskWasWell({ ends, interruptions }: KeyHistory): boolean {
+  const doneMs = ends[0]?.t ?? 0
+  const failing = interruptions.find(
+    ({ cause, fromMs, toMs }) => cause === 'disk' && fromMs <= doneMs && doneMs <= toMs,
+  )
+  if (failing === undefined) return false
+  return interruptions.some(({ cause, fromMs }) => cause === 'end' && fromMs >= doneMs && fromMs <= failing.toMs)
 }

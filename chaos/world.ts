@@ -135,8 +135,8 @@ export class World {
   }
 
   /** What a node had begun and not finished may be lost to it from `fromMs` to `toMs`. */
-  noteInterruption(daemon: DaemonName, fromMs: number, toMs: number): void {
-    if (daemon !== 'lsd') this.interruptions.push({ bankCode: daemon.slice('xchanged-'.length), fromMs, toMs })
+  noteInterruption(daemon: DaemonName, interruption: Omit<Interruption, 'bankCode'>): void {
+    if (daemon !== 'lsd') this.interruptions.push({ bankCode: daemon.slice('xchanged-'.length), ...interruption })
   }
 
   /** Its disk fails or its clock is wrong: it may end by itself, or not start, until some time after `toMs`. */
@@ -202,7 +202,7 @@ export class World {
 
   #onDeath(name: DaemonName, death: Death): void {
     this.deaths.push(death)
-    this.noteInterruption(name, death.atMs, death.atMs)
+    this.noteInterruption(name, { cause: 'end', fromMs: death.atMs, toMs: death.atMs })
     // Its port may be somebody else's by the next time.
     if (name === 'lsd') this.proxy('058').targetPort = undefined
     if (name === 'xchanged-044') this.proxy('044').targetPort = undefined

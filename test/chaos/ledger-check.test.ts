@@ -69,6 +69,12 @@ t.test('BEY-2 histories in which nothing is wrong', async (t) => {
       .asked(0, 10, 'refused')
       .journal('none')
       .onceOnly('never'),
+    'answered from a node whose disk failed, and that was killed before it was well': new Story()
+      .asked(0, 10, 'answered')
+      .nodeDiskFailed(2, 50)
+      .executed(5)
+      .nodeKilled(20)
+      .onceOnly('begun'),
     'all books agree on a doubt': new Story({ durable: true, method: 'post-blind' })
       .asked(0, 10, 'in-doubt')
       .begun(5)
@@ -200,6 +206,14 @@ t.test('BEY-2 every kind of violation is found', async (t) => {
     ],
     'the node has forgotten an answer': [
       new Story().asked(0, 10, 'answered').executed(5).onceOnly('never'),
+      'disagreed: once-only',
+    ],
+    'the node did not keep an answer when its disk was well again': [
+      new Story().asked(0, 10, 'answered').nodeDiskFailed(2, 50).executed(5).onceOnly('begun'),
+      'disagreed: once-only',
+    ],
+    'the node did not keep an answer before it was killed': [
+      new Story().asked(0, 10, 'answered').executed(5).nodeKilled(20).onceOnly('begun'),
       'disagreed: once-only',
     ],
     'the node keeps another answer': [

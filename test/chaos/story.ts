@@ -66,7 +66,12 @@ export class Story {
   }
 
   nodeKilled(t: number, bankCode = '044'): this {
-    this.#interruptions.push({ bankCode, fromMs: t, toMs: t })
+    this.#interruptions.push({ bankCode, cause: 'end', fromMs: t, toMs: t })
+    return this
+  }
+
+  nodeDiskFailed(fromMs: number, toMs: number): this {
+    this.#interruptions.push({ bankCode: '044', cause: 'disk', fromMs, toMs })
     return this
   }
 
