@@ -56,7 +56,7 @@ export function parseChaosArguments(argv: readonly string[]): ChaosArguments | s
   }
 }
 
-function wholeNumber(name: string, text: string, range: { from: number; to: number }): number {
+export function wholeNumber(name: string, text: string, range: { from: number; to: number }): number {
   const value = Number(text)
   if (Number.isInteger(value) && value >= range.from && value <= range.to) return value
   throw new RangeError(`--${name} is a whole number from ${range.from} to ${range.to}`)

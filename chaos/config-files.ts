@@ -11,12 +11,16 @@ const DAY_MS = 86_400_000
 /** Short, so that much happens in little time; the relations between them are those of the defaults. */
 const TIMES = {
   kx: { timeoutMs: 1_500 },
-  reconnect: { minDelayMs: 20, maxDelayMs: 400, stableAfterMs: 1_000, dialTimeoutMs: 1_500 },
+  reconnect: { minDelayMs: 20, maxDelayMs: 400, stableAfterMs: 1_000, promptForMs: 15_000, dialTimeoutMs: 1_500 },
   drain: { timeoutMs: 2_000 },
 }
 const ECHO = { intervalMs: 800, timeoutMs: 500 }
+const BRISK_LS = { start: { readyWithinMs: 1_000 }, health: { intervalMs: 2_000 }, echo: ECHO, ...TIMES }
 const STORM_FRAMES = 8
 const CALM_FRAMES = 20_000
+
+/** `brisk`: the times above. `usual`: the defaults of the daemons. */
+export type Pace = 'brisk' | 'usual'
 
 export type Nodes = ReadonlyMap<'lsd' | BankCode, IssuedFiles>
 
@@ -32,20 +36,24 @@ export async function issueNodes(dir: string, banks: readonly BankCode[]): Promi
 }
 
 /** Writes the configuration of lsd; 044 is dialled on `bankPort`, 058 dials. */
-export function writeLsConfig(options: { dir: string; nodes: Nodes; bankPort: number; rekeyStorm: boolean }): string {
-  const { dir, nodes } = options
+export function writeLsConfig(options: {
+  dir: string
+  nodes: Nodes
+  bankPort: number
+  /** Default: any that is free. */
+  lsPort?: number
+  rekeyStorm?: boolean
+  pace?: Pace
+}): string {
+  const { dir, nodes, lsPort = 0, rekeyStorm = false, pace = 'brisk' } = options
   const bank = (code: BankCode) => ({ code, allow: LOCAL, identities: [partyOf(nodes, code).pinFile] })
   return writeConfig(join(dir, 'lsd.yaml'), {
     runtimeDir: join(dir, 'run'),
     storeDir: storeDirOf(dir, 'lsd'),
     trustDomain: TRUST_DOMAIN,
     ...filesOf(nodes, 'lsd'),
-    listen: { host: '127.0.0.1', port: 0, allow: LOCAL },
-    start: { readyWithinMs: 1_000 },
-    health: { intervalMs: 2_000 },
-    echo: ECHO,
-    rekey: { afterFrames: options.rekeyStorm ? STORM_FRAMES : CALM_FRAMES },
-    ...TIMES,
+    listen: { host: '127.0.0.1', port: lsPort, allow: LOCAL },
+    ...(pace === 'brisk' ? { ...BRISK_LS, rekey: { afterFrames: rekeyStorm ? STORM_FRAMES : CALM_FRAMES } } : {}),
     banks: [
       { ...bank('044'), dial: 'ls', host: '127.0.0.1', port: options.bankPort },
       { ...bank('058'), dial: 'xchange' },
@@ -53,9 +61,16 @@ export function writeLsConfig(options: { dir: string; nodes: Nodes; bankPort: nu
   })
 }
 
-/** Writes the configuration of a bank's node; 058 dials LS on `lsPort`. */
-export function writeXchangeConfig(options: { dir: string; nodes: Nodes; bank: BankCode; lsPort: number }): string {
-  const { dir, nodes, bank } = options
+/** Writes the configuration of a bank's node; 058 dials LS on `lsPort`, the others listen on `port`. */
+export function writeXchangeConfig(options: {
+  dir: string
+  nodes: Nodes
+  bank: BankCode
+  lsPort: number
+  port?: number
+  pace?: Pace
+}): string {
+  const { dir, nodes, bank, port = 0, pace = 'brisk' } = options
   const dials = bank === '058'
   return writeConfig(join(dir, `xchanged-${bank}.yaml`), {
     bankCode: bank,
@@ -68,8 +83,8 @@ export function writeXchangeConfig(options: { dir: string; nodes: Nodes; bank: B
       allow: LOCAL,
       ...(dials ? { host: '127.0.0.1', port: options.lsPort } : {}),
     },
-    ...(dials ? {} : { listen: { host: '127.0.0.1', port: 0 } }),
-    ...TIMES,
+    ...(dials ? {} : { listen: { host: '127.0.0.1', port } }),
+    ...(pace === 'brisk' ? TIMES : {}),
     handlers: { modules: [COMPILED.ledgerExchange, COMPILED.blindExchange] },
   })
 }

@@ -36,9 +36,9 @@ export async function keepConnected(options: RedialOptions): Promise<void> {
       } finally {
         release()
       }
-      const connectedAtMs = clock.monotonicMs()
+      const upSinceMs = clock.monotonicMs()
       await attempt.ended(signal)
-      backoff.connectionEnded(clock.monotonicMs() - connectedAtMs)
+      backoff.connectionEnded({ upSinceMs, nowMs: clock.monotonicMs() })
     } catch (error) {
       throw toLsxError(error)
     }
@@ -51,7 +51,7 @@ export async function keepConnected(options: RedialOptions): Promise<void> {
       factor: 1,
       signal,
       onFailedAttempt: async () => {
-        const delayMs = backoff.nextDelayMs()
+        const delayMs = backoff.nextDelayMs(clock.monotonicMs())
         options.onWaiting(delayMs)
         await sleep(clock, delayMs, signal)
       },

@@ -34,6 +34,7 @@ const xchangeSchema = (baseDir: string) =>
         minDelayMs: fields.durationMsField(1, 60_000).default(100),
         maxDelayMs: fields.durationMsField(1, 3_600_000).default(30_000),
         stableAfterMs: fields.durationMsField(0).default(60_000),
+        promptForMs: fields.durationMsField(0, 600_000).default(15_000),
         dialTimeoutMs: fields.durationMsField(100, 120_000).default(10_000),
       }),
       requests: fields.section({

@@ -5,7 +5,7 @@ import { type ChannelAttempt, keepConnected } from '../../lib/channel/redial.ts'
 import { LsxError } from '../../lib/runtime/index.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
-const BACKOFF = { minDelayMs: 100, maxDelayMs: 30_000, stableAfterMs: 60_000 }
+const BACKOFF = { minDelayMs: 100, maxDelayMs: 30_000, stableAfterMs: 60_000, promptForMs: 15_000 }
 
 interface Redial {
   readonly clock: VirtualClock
@@ -111,8 +111,8 @@ t.test('LS-13 a channel that was stable for a minute is dialled again soon, one 
   await redial.clock.advance(59_000)
   redial.end()
   await redial.clock.advance(0)
-  t.match(redial.log.at(-1), 'wait 800', 'it lasted 59.3 s')
-  await redial.clock.advance(800)
+  t.match(redial.log.at(-1), 'wait 500', 'it lasted 59.3 s, and its loss is fresh')
+  await redial.clock.advance(500)
   t.match(redial.log.at(-1), 'up')
   await redial.clock.advance(60_000)
   redial.end()

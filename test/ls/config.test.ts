@@ -39,6 +39,7 @@ t.test('the smallest configuration: every option has the default that is documen
       minDelayMs: 100,
       maxDelayMs: 30_000,
       stableAfterMs: 60_000,
+      promptForMs: 15_000,
       dialTimeoutMs: 10_000,
       maxConcurrentDials: 64,
     },

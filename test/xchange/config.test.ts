@@ -39,7 +39,7 @@ t.test('the smallest configuration, with its defaults and with paths from the fo
     listen: { host: '127.0.0.1', port: 7044, maxConnections: 64 },
     frames: { maxFrameBytes: 65_536 },
     kx: { timeoutMs: 5_000, channelBinding: true },
-    reconnect: { minDelayMs: 100, maxDelayMs: 30_000, stableAfterMs: 60_000, dialTimeoutMs: 10_000 },
+    reconnect: { minDelayMs: 100, maxDelayMs: 30_000, stableAfterMs: 60_000, promptForMs: 15_000, dialTimeoutMs: 10_000 },
     requests: { window: 1_024, maxConcurrent: 1_024, minBudgetMs: 5, maxUnreadBytes: 16_777_216 },
     handlers: { http: [] },
     drain: { timeoutMs: 10_000 },
