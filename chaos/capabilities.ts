@@ -30,8 +30,22 @@ export function possibleFaults(skipped: readonly SkippedFault[]): FaultKind[] {
 
 /** In front of a daemon's command line: from the `first` time on every seventh sync of a file fails. */
 export function straceWrapper(first: number): readonly string[] {
+  return syncWrapper(`error=EIO:when=${first}+7`)
+}
+
+/** In front of a daemon's command line: every sync of a file begins so much later. */
+export function delayedSyncs(delayMs: number): readonly string[] {
+  return syncWrapper(`delay_enter=${delayMs * 1_000}`)
+}
+
+/** Why this machine can hold up no syncs; undefined where it can. */
+export function syncDelayProblem(): string | undefined {
+  return problemOf(tryStrace)
+}
+
+function syncWrapper(injection: string): readonly string[] {
   const calls = 'fsync,fdatasync,msync'
-  const inject = `inject=${calls}:error=EIO:when=${first}+7`
+  const inject = `inject=${calls}:${injection}`
   // -D: the daemon is our child and strace its own, so that a signal to our child reaches the daemon.
   return ['strace', '-D', '-f', '-qqq', '-o', '/dev/null', '--seccomp-bpf', '-e', `trace=${calls}`, '-e', inject]
 }

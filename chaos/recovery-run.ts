@@ -1,13 +1,7 @@
-import { mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { connect, type LsClient } from '../lib/ipc/index.ts'
-import { issueNodes, storeDirOf, writeLsConfig, writeXchangeConfig } from './config-files.ts'
-import { DaemonChild, type LogLine } from './daemon-child.ts'
-import { EXECUTION_LOG_VARIABLE } from './execution-ledger.ts'
 import { monotonicMs } from './monotonic.ts'
 import { percentile } from './recovery.ts'
+import { TestBed } from './test-bed.ts'
 import { BANKS, type BankCode } from './workload.ts'
 
 export interface RecoveryOptions {
@@ -48,13 +42,13 @@ const ANSWER_WITHIN_MS = 60_000
  * waiting at LS all the while. 044 is dialled, 058 dials.
  */
 export async function measureRecovery(options: RecoveryOptions): Promise<RecoveryFigures> {
-  const bed = await RecoveryBed.start(options)
+  const bed = await TestBed.start(options)
   try {
     const recoveries: Recovery[] = []
     for (let round = 0; round < options.kills; round++) {
       for (const bankCode of BANKS) {
         await delay(UP_BETWEEN_KILLS_MS, undefined, { signal: options.signal })
-        const recovery = await bed.killOnce(bankCode, options.signal)
+        const recovery = await killOnce(bed, bankCode, options.signal)
         options.onProgress(`${bankCode} ${recovery.listeningMs.toFixed(0)} ms ${recovery.answeredMs.toFixed(0)} ms`)
         recoveries.push(recovery)
       }
@@ -84,110 +78,19 @@ function spreadOf(timesMs: readonly number[]): Spread {
   return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) }
 }
 
-class RecoveryBed {
-  readonly #daemons: readonly DaemonChild[]
-  readonly #nodes: ReadonlyMap<BankCode, DaemonChild>
-  readonly #listening: Map<BankCode, (atMs: number) => void>
-  readonly #client: LsClient
-
-  private constructor(
-    daemons: readonly DaemonChild[],
-    nodes: ReadonlyMap<BankCode, DaemonChild>,
-    listening: Map<BankCode, (atMs: number) => void>,
-    client: LsClient,
-  ) {
-    this.#daemons = daemons
-    this.#nodes = nodes
-    this.#listening = listening
-    this.#client = client
-  }
-
-  static async start({ dir, signal }: RecoveryOptions): Promise<RecoveryBed> {
-    for (const name of ['run', 'stores', 'logs', 'banks']) mkdirSync(join(dir, name), { mode: 0o700 })
-    for (const name of ['lsd', ...BANKS.map((bank) => `xchanged-${bank}`)])
-      mkdirSync(storeDirOf(dir, name), { mode: 0o700 })
-    const nodes = await issueNodes(join(dir, 'certs'), BANKS)
-    const [bankPort, lsPort] = [await vacantPort(), await vacantPort()]
-    const pace = 'usual'
-    const listening = new Map<BankCode, (atMs: number) => void>()
-    const xchanges = new Map(
-      BANKS.map((bank) => {
-        const name = `xchanged-${bank}`
-        const child = new DaemonChild({
-          name,
-          program: 'xchanged',
-          configFile: writeXchangeConfig({ dir, nodes, bank, lsPort, port: bankPort, pace }),
-          env: { [EXECUTION_LOG_VARIABLE]: join(dir, 'banks', `executions-${bank}.ndjson`) },
-          logFile: join(dir, 'logs', `${name}.log`),
-          onLine: (line) => {
-            if (line.notify === 'READY=1') listening.get(bank)?.(monotonicMs())
-          },
-          onDeath: () => {},
-        })
-        return [bank, child] as const
-      }),
-    )
-    const connected = new Set<unknown>()
-    const lsd = new DaemonChild({
-      name: 'lsd',
-      program: 'lsd',
-      configFile: writeLsConfig({ dir, nodes, bankPort, lsPort, pace }),
-      logFile: join(dir, 'logs', 'lsd.log'),
-      onLine: (line: LogLine) => {
-        if (line.msg === 'channel connected') connected.add(line.bankCode)
-      },
-      onDeath: () => {},
-    })
-    const daemons = [lsd, ...xchanges.values()]
-    try {
-      for (const daemon of daemons) daemon.start()
-      const endMs = monotonicMs() + ANSWER_WITHIN_MS
-      while (connected.size < BANKS.length) {
-        if (monotonicMs() > endMs) throw new Error('the daemons did not come up; see their logs')
-        await delay(50, undefined, { signal })
-      }
-      return new RecoveryBed(daemons, xchanges, listening, await connect(join(dir, 'run', 'ls.sock')))
-    } catch (error) {
-      await Promise.all(daemons.map((daemon) => daemon.destroy()))
-      throw error
-    }
-  }
-
-  async killOnce(bankCode: BankCode, signal: AbortSignal): Promise<Recovery> {
-    const listening = new Promise<number>((resolve) => this.#listening.set(bankCode, resolve))
-    const killedAtMs = monotonicMs()
-    this.#nodes.get(bankCode)?.kill()
-    const answeredAtMs = await this.#firstAnswer(bankCode, signal)
-    return { bankCode, listeningMs: (await listening) - killedAtMs, answeredMs: answeredAtMs - killedAtMs }
-  }
-
-  /** One request at a time. The first may have left before LS saw the end of the node: it is in doubt, and not the one. */
-  async #firstAnswer(bankCode: BankCode, signal: AbortSignal): Promise<number> {
-    for (;;) {
-      const reply = await this.#client.request({
-        to: bankCode,
-        method: 'post',
-        payload: { amountMinor: 1, workMs: 0, declines: false },
-        timeoutMs: ANSWER_WITHIN_MS,
-        signal,
-      })
-      if (reply.outcome === 'answered') return monotonicMs()
-      if (reply.outcome !== 'in-doubt') throw new Error(`${bankCode}: ${reply.outcome} ${reply.code}`)
-    }
-  }
-
-  async destroy(): Promise<void> {
-    await this.#client.close()
-    await Promise.all(this.#daemons.map((daemon) => daemon.destroy()))
-  }
+async function killOnce(bed: TestBed, bankCode: BankCode, signal: AbortSignal): Promise<Recovery> {
+  const ready = bed.nextReady(`xchanged-${bankCode}`)
+  const killedAtMs = monotonicMs()
+  bed.daemon(`xchanged-${bankCode}`).kill()
+  const answeredAtMs = await firstAnswer(bed, bankCode, signal)
+  return { bankCode, listeningMs: (await ready) - killedAtMs, answeredMs: answeredAtMs - killedAtMs }
 }
 
-/** A port that nobody listens on now: the node that is started again must be found where it was. */
-async function vacantPort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+/** One request at a time. The first may have left before LS saw the end of the node: it is in doubt, and not the one. */
+async function firstAnswer(bed: TestBed, bankCode: BankCode, signal: AbortSignal): Promise<number> {
+  for (;;) {
+    const { outcome, code } = await bed.post(bankCode, { timeoutMs: ANSWER_WITHIN_MS, signal })
+    if (outcome === 'answered') return monotonicMs()
+    if (outcome !== 'in-doubt') throw new Error(`${bankCode}: ${outcome} ${code}`)
+  }
 }
