@@ -6,6 +6,8 @@ import { positionAt, type TimeIndex, type TimeIndexEntry } from './time-index.ts
 
 /** Of keys; a key is a handful of changes, and what is one commit should stay well below a thousand. */
 const BATCH = 128
+/** How far the wall clock may run ahead of the monotonic one: what a time service corrects in a step on a healthy machine. */
+const MAX_STEP_MS = 60_000
 
 export interface PrunerOptions {
   readonly store: TransactionalStore
@@ -28,6 +30,7 @@ export interface PrunerOptions {
 /**
  * Removes what is older than its time, in bounded batches, found by a time index. An entry stands where its key was
  * begun; one that was written later than that is moved there when it would fall due, which spares a write for each.
+ * A wall clock that jumps ahead makes nothing old: time passes as the monotonic clock says, from the start of the process.
  */
 export class Pruner {
   readonly #options: PrunerOptions
@@ -36,9 +39,13 @@ export class Pruner {
   #timer: TimerHandle | undefined
   #stop: AbortController | undefined
   #pass: Promise<void> = Promise.resolve()
+  /** Wall time less monotonic time when this process began: what it is still believed to be, at most. */
+  readonly #epochMs: number
+  #saidJump = false
 
   constructor(options: PrunerOptions) {
     this.#options = options
+    this.#epochMs = options.clock.nowMs() - options.clock.monotonicMs()
   }
 
   /** A promise while the key's removal is on its way to the disk. */
@@ -75,16 +82,30 @@ export class Pruner {
   }
 
   async #prune(signal: AbortSignal): Promise<void> {
-    const { clock, index, keepMs } = this.#options
+    const { index, keepMs } = this.#options
     let after: TimeIndexEntry | undefined
     while (!signal.aborted) {
-      const dueMs = clock.nowMs() - keepMs
+      const dueMs = this.#believedNowMs() - keepMs
       const entries = index.oldest(BATCH, { after, beforeMs: dueMs })
       after = entries.at(-1)
       if (after === undefined) return
       await this.#pruneBatch(entries, dueMs)
       await nextTurn()
     }
+  }
+
+  #believedNowMs(): number {
+    const { clock, keepMs, logger } = this.#options
+    const latestMs = this.#epochMs + clock.monotonicMs() + Math.min(MAX_STEP_MS, keepMs / 10)
+    const aheadMs = clock.nowMs() - latestMs
+    if (aheadMs > 0 && !this.#saidJump) {
+      this.#saidJump = true
+      logger.warn(
+        { aheadMs: Math.round(aheadMs) },
+        'the clock of this machine jumped ahead: records are kept for longer until the next start; check its time service',
+      )
+    }
+    return Math.min(clock.nowMs(), latestMs)
   }
 
   async #pruneBatch(entries: readonly TimeIndexEntry[], dueMs: number): Promise<void> {

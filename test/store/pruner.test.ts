@@ -52,6 +52,38 @@ function prunedTable(store: TransactionalStore, clock: VirtualClock) {
   }
 }
 
+/** Its wall clock can be set, as an administrator or a time service would. */
+class SteppedClock extends VirtualClock {
+  stepMs = 0
+
+  override nowMs(): number {
+    return super.nowMs() + this.stepMs
+  }
+}
+
+t.test('a wall clock that jumps ahead empties no table, and one that is set right again changes nothing', async (t) => {
+  const clock = new SteppedClock()
+  const store = openSampleStore(join(t.testdir({}), 'store'))
+  const pruned = prunedTable(store, clock)
+  await pruned.add('begun')
+  pruned.pruner.start()
+  clock.stepMs = 10 * KEEP_MS
+  for (let pass = 0; pass < 3; pass++) {
+    await clock.advance(INTERVAL_MS)
+    await until(() => clock.pendingTimers === 1)
+  }
+  t.same(pruned.keys(), ['begun'], 'a key that is forgotten could be executed again')
+  clock.stepMs = 0
+  await clock.advance(KEEP_MS - 3 * INTERVAL_MS - 1)
+  await until(() => clock.pendingTimers === 1)
+  t.same(pruned.keys(), ['begun'])
+  await clock.advance(2 * INTERVAL_MS)
+  await until(() => clock.pendingTimers === 1)
+  t.same(pruned.removed, ['begun'], 'its time is over by any clock')
+  await pruned.pruner.stop()
+  await store.close()
+})
+
 t.test('what is old is removed, what was written since is moved, what is held stays', async (t) => {
   const clock = new VirtualClock()
   const store = openSampleStore(join(t.testdir({}), 'store'))
