@@ -12,4 +12,6 @@ if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   echo "installing dependencies"
   # Not `npm ci`: it fails where the lock file lacks optional packages of other platforms.
   npm install --no-save --no-audit --no-fund --loglevel=error
+  # It leaves its copy alone where nothing was missing.
+  touch node_modules/.package-lock.json
 fi

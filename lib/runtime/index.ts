@@ -1,6 +1,7 @@
 export { type Clock, sleep, systemClock, type TimerHandle } from './clock.ts'
 export { ERROR_CODES, ERROR_TABLE, type ErrorCode, isErrorCode, LsxError, type Party, toLsxError } from './errors.ts'
 export { armFailpoint, FAILPOINTS, type FailpointName, failpoint } from './failpoints.ts'
+export { LatencyHistogram } from './latency-histogram.ts'
 export { type Service, ServiceGroup } from './lifecycle.ts'
 export { describeError } from './loggable.ts'
 export { createLogger, type Logger, type LogLevel, silentLogger } from './logger.ts'
