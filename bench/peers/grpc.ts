@@ -45,7 +45,7 @@ export async function open({ port, tls }: OpenOptions): Promise<BenchClient> {
     readFileSync(tls.keyFile),
     readFileSync(tls.certFile),
   )
-  const client = new Client(`127.0.0.1:${port}`, channelCredentials)
+  const client = new Client(`127.0.0.1:${port}`, channelCredentials, { 'grpc.ssl_target_name_override': 'localhost' })
   await new Promise<void>((resolve, reject) => {
     client.waitForReady(Date.now() + 10_000, (error) => (error ? reject(error) : resolve()))
   })
