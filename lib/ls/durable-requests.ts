@@ -34,10 +34,10 @@ export class DurableRequests {
   }
 
   /**
-   * Resolves when the request is on disk: undefined for a new one, `joined` where the same one is open already and will
-   * tell both, or the outcome that it had before. Rejects with STORE_FULL, DUPLICATE_MISMATCH or INTERNAL.
+   * Resolves when the request is on disk: undefined for a new one, the same one where it is open already and will tell
+   * both, or the outcome that it had before. Rejects with STORE_FULL, DUPLICATE_MISMATCH or INTERNAL.
    */
-  async accept(request: RoutedRequest): Promise<Settlement | 'joined' | undefined> {
+  async accept(request: RoutedRequest): Promise<Settlement | RoutedRequest | undefined> {
     const { key, bankCode, method, payload } = request
     const nowMs = this.#clock.nowMs()
     failpoint('journal-accept:before')
@@ -57,7 +57,7 @@ export class DurableRequests {
     const open = this.#open.get(key)
     if (open !== undefined) {
       // Not refused: that would say that nothing was done with this key.
-      return request.mergeInto(open, this.#clock.monotonicMs()) ? 'joined' : TOO_MANY_WAIT
+      return request.mergeInto(open, this.#clock.monotonicMs()) ? open : TOO_MANY_WAIT
     }
     return settlementBefore(known)
   }

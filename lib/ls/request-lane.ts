@@ -18,7 +18,7 @@ import {
   toLsxError,
 } from '../runtime/index.ts'
 import type { DurableRequests } from './durable-requests.ts'
-import type { Outcome, RoutedRequest, Settlement } from './routed-request.ts'
+import { type Outcome, RoutedRequest, type Settlement } from './routed-request.ts'
 import { UnkeptOutcomes } from './unkept-outcomes.ts'
 import { type Resolution, UnsettledRequests } from './unsettled-requests.ts'
 import { type QueueBounds, WaitingQueue } from './waiting-queue.ts'
@@ -51,6 +51,8 @@ const RECORD_OVERHEAD_BYTES = 256
 const FETCH_MS = 5_000
 /** Requests without an answer that are asked about after a reconnect; beyond them they end in doubt at once. */
 const MAX_UNSETTLED = 65_536
+/** An app that asks again for what is in doubt makes LS ask the xchange again, not more often than this. */
+const ASK_AGAIN_MS = 500
 
 /**
  * All requests to one bank: queues, sends, and settles each with its one outcome.
@@ -77,6 +79,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   #resolving = false
   /** More was lost since the question was put. */
   #askAgain = false
+  #nextAskAgainMs = 0
   #block: LaneBlock
   #timer: TimerHandle | undefined
   readonly #recovering = new Set<RoutedRequest>()
@@ -229,8 +232,9 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     try {
       const known = await durable.accept(request)
       if (known === undefined) this.#admit(request)
+      else if (known instanceof RoutedRequest) this.#askAgainAbout(known)
       // Told straight from the journal: this request is not the one that is settled there.
-      else if (known !== 'joined') request.settle(known, clock.monotonicMs())
+      else request.settle(known, clock.monotonicMs())
     } catch (thrown) {
       const { code, message } = toLsxError(thrown)
       // A store that fails may have kept it all the same: then the next start finds it and asks the xchange.
@@ -313,8 +317,22 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     const channel = this.#channel
     this.#askAgain = false
     if (channel === undefined || this.#unsettled.size === 0) return
+    this.#ask(channel, this.#unsettled.all())
+  }
+
+  /** On a live channel: what the bank could not say before it may know by now. Its doubt was told; the end is an event. */
+  #askAgainAbout(request: RoutedRequest): void {
+    const channel = this.#channel
+    const nowMs = this.#options.clock.monotonicMs()
+    if (channel === undefined || this.#resolving || nowMs < this.#nextAskAgainMs) return
+    if (request.state !== 'inDoubt' || !this.#unsettled.has(request)) return
+    this.#nextAskAgainMs = nowMs + ASK_AGAIN_MS
+    this.#ask(channel, [request])
+  }
+
+  #ask(channel: LsChannel<RoutedRequest>, requests: readonly RoutedRequest[]): void {
     this.#resolving = true
-    this.#unsettled.resolve(channel, (resolution) => this.#onResolved(channel, resolution))
+    this.#unsettled.resolve(channel, requests, (resolution) => this.#onResolved(channel, resolution))
   }
 
   #onResolved(channel: LsChannel<RoutedRequest>, { resend, fetch, tooLate, forgotten }: Resolution): void {

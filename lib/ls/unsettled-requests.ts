@@ -77,16 +77,23 @@ export class UnsettledRequests {
     return overdue
   }
 
+  has(request: RoutedRequest): boolean {
+    return this.#requests.has(request)
+  }
+
   all(): readonly RoutedRequest[] {
     return [...this.#requests]
   }
 
   /**
-   * Asks the xchange about all of them, and calls `onResolved` once: with its answer, or after a time without one. Not
+   * Asks the xchange about these, and calls `onResolved` once: with its answer, or after a time without one. Not
    * at all when the channel ends first; the next channel asks again.
    */
-  resolve(channel: LsChannel<RoutedRequest>, onResolved: (resolution: Resolution) => void): void {
-    const asked = this.all()
+  resolve(
+    channel: LsChannel<RoutedRequest>,
+    asked: readonly RoutedRequest[],
+    onResolved: (resolution: Resolution) => void,
+  ): void {
     const askedOf = channel.session?.offer.bootId.toString('hex')
     const states = new Map<RoutedRequest, KeyState | 'forgotten'>()
     const chunkKeys = Math.max(1, Math.min(MAX_RESOLVE_KEYS, Math.floor((channel.maxBodyBytes - 64) / KEY_BYTES)))

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ResponseStatus } from '../../lib/frames/index.ts'
 import { LsxError } from '../../lib/runtime/index.ts'
 import { KX_MS, SwitchHarness, type SwitchOptions } from './switch-harness.ts'
 
@@ -287,4 +288,43 @@ t.test('quarantine: no channel will come, so what was sent is in doubt at once',
   harness.link('044').quarantine('evidence')
   await harness.clock.advance(KX_MS)
   for (const id of [lost, sent]) t.match(harness.app.endOf(id), { outcome: 'in-doubt' })
+})
+
+t.test(
+  'BEY-2 asked again on a live channel, what was in doubt is asked about again: the bank may know by now',
+  async (t) => {
+    const { harness, node } = await silentBank()
+    node.answer = () => ({ status: ResponseStatus.inDoubt })
+    const first = harness.ask('044', { durable: true, key: 'k', late: true })
+    await harness.clock.advance(KX_MS)
+    t.match(harness.app.endOf(first), { outcome: 'in-doubt', code: 'IN_DOUBT' })
+    node.memory.set('k', 'begun')
+    node.answer = (request) => ({ payload: request.payload })
+    const asked = node.keys.length
+
+    const second = harness.ask('044', { durable: true, key: 'k', late: true })
+    await harness.clock.advance(KX_MS)
+    t.match(harness.app.endOf(second), { outcome: 'in-doubt' }, 'it hears what is known now')
+    t.equal(node.keys.length, asked + 1, 'the stored response is fetched with the same key')
+    const events = harness.app.replies.filter((reply) => reply.event === 'settled')
+    t.match(events, [
+      { id: first, outcome: 'answered' },
+      { id: second, outcome: 'answered' },
+    ])
+    t.match(harness.journal.get('k'), { state: 'settled', outcome: 'answered' })
+  },
+)
+
+t.test('asking again and again makes LS ask the bank twice a second at most', async (t) => {
+  const { harness, node } = await silentBank()
+  node.answer = () => ({ status: ResponseStatus.inDoubt })
+  harness.ask('044', { durable: true, key: 'k' })
+  await harness.clock.advance(KX_MS)
+  node.memory.set('k', 'begun')
+  const asked = node.keys.length
+  for (let time = 0; time < 40; time++) {
+    harness.ask('044', { durable: true, key: 'k' })
+    await harness.clock.advance(50)
+  }
+  t.ok(node.keys.length > asked && node.keys.length <= asked + 5, `${node.keys.length - asked} times in 2 s`)
 })

@@ -117,7 +117,7 @@ export class TestNode {
 
   /** Answers a request that was left open. */
   respond(key: string, response: Partial<ResponseRecord> = {}): void {
-    const request = this.requests.find((one) => one.key === key)
+    const request = this.requests.find((one) => one.key === key && this.#respond.has(one.id))
     const respond = request && this.#respond.get(request.id)
     if (request === undefined || respond === undefined) throw new Error(`no open request ${key}`)
     this.#respond.delete(request.id)
