@@ -5,6 +5,7 @@
  *   balance   {account}                                        -> {account, currency, balanceMinor}
  *   transfer  {from, to, amountMinor, currency, reference?}    -> {transferId, from, to, amountMinor, currency, balanceMinor}
  *   statement {account, limit?}                                -> {account, currency, entries: newest first}
+ *   echo      anything                                         -> the same
  *   slow      {ms}                                             -> {sleptMs}
  *   fail      {code?}                                          -> never; fails with that code
  */
@@ -98,6 +99,11 @@ export default function demoExchange(options: Pick<HandlerModuleOptions, 'bankCo
         const account = accountNamed(fields, 'account')
         const limit = fields.optionalInteger('limit', { from: 1, to: MAX_STATEMENT_LIMIT }) ?? DEFAULT_STATEMENT_LIMIT
         return { account: account.number, currency: CURRENCY, entries: account.entries.slice(-limit).reverse() }
+      },
+
+      /** Changes nothing: for `lsctl bench`. */
+      echo(payload) {
+        return payload
       },
 
       /** Sleeps on after its budget, as a core banking system would: its answer then comes late. */

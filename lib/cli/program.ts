@@ -1,6 +1,7 @@
 import { Command, CommanderError, Help } from 'commander'
 import { LsxError } from '../runtime/index.ts'
 import { addBankCommands } from './bank-commands.ts'
+import { addBenchCommand } from './bench.ts'
 import { addCertsCommands } from './certs.ts'
 import type { GlobalOptions } from './daemon-client.ts'
 import { addDaemonCommands } from './daemon-commands.ts'
@@ -63,6 +64,7 @@ function createProgram(io: CliIo, version: string): Command {
   addUptimeCommand(program, io)
   addBankCommands(program, io)
   addDaemonCommands(program, io)
+  addBenchCommand(program, io)
   addCertsCommands(program, io)
   addKeysCommands(program, io)
   return program
