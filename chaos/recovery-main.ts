@@ -1,8 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { wholeNumber } from './arguments.ts'
+import { type Ended, runCommand } from './command.ts'
 import { measureRecovery, type RecoveryFigures } from './recovery-run.ts'
 
 const USAGE = `usage: npm run recovery -- [options]
@@ -14,7 +12,12 @@ Kills the node of a bank, which is started again at once, and measures how long 
 answer that an app gets.
 `
 
-function parse(argv: readonly string[]): { kills: number; json: boolean } | string | undefined {
+interface Arguments {
+  readonly kills: number
+  readonly json: boolean
+}
+
+function parse(argv: readonly string[]): Arguments | string | undefined {
   try {
     const { values } = parseArgs({
       args: [...argv],
@@ -42,37 +45,13 @@ function formatted({ kills, fromListening, fromKill }: RecoveryFigures): string 
   return `${lines.join('\n')}\n`
 }
 
-async function main(options: { kills: number; json: boolean }): Promise<number> {
-  const dir = mkdtempSync(join(tmpdir(), 'lsx-recovery-'))
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
-  try {
-    const onProgress = (line: string): void => {
-      if (!options.json) process.stdout.write(`${line}\n`)
-    }
-    const figures = await measureRecovery({ dir, kills: options.kills, signal: interrupted.signal, onProgress })
-    process.stdout.write(options.json ? `${JSON.stringify(figures)}\n` : formatted(figures))
-    rmSync(dir, { recursive: true, force: true })
-    return 0
-  } catch (error) {
-    if (interrupted.signal.aborted) return 130
-    process.stderr.write(`everything about this run is in ${dir}\n`)
-    throw error
+async function killNodes({ kills, json }: Arguments, dir: string, signal: AbortSignal): Promise<Ended> {
+  const onProgress = (line: string): void => {
+    if (!json) process.stdout.write(`${line}\n`)
   }
+  const figures = await measureRecovery({ dir, kills, signal, onProgress })
+  process.stdout.write(json ? `${JSON.stringify(figures)}\n` : formatted(figures))
+  return { code: 0, keepDir: false }
 }
 
-const options = parse(process.argv.slice(2))
-if (typeof options === 'string') {
-  process.stderr.write(`${options}\n${USAGE}`)
-  process.exit(2)
-} else if (options === undefined) {
-  process.stdout.write(USAGE)
-} else {
-  main(options).then(
-    (code) => process.exit(code),
-    (error: unknown) => {
-      process.stderr.write(`recovery: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
-      process.exit(1)
-    },
-  )
-}
+await runCommand({ name: 'recovery', usage: USAGE, parse, run: killNodes })

@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { wholeNumber } from './arguments.ts'
 import { syncDelayProblem } from './capabilities.ts'
+import { type Ended, runCommand } from './command.ts'
 import { measureSyncs, type SyncFigures } from './sync-run.ts'
 
 const USAGE = `usage: npm run syncs -- [options]
@@ -55,39 +53,15 @@ function formatted({ delayMs, requests, ls, xchange, tooEarly }: SyncFigures): s
   ].join('\n')
 }
 
-async function main({ json, ...options }: Arguments): Promise<number> {
+async function holdUpSyncs({ json, ...options }: Arguments, dir: string, signal: AbortSignal): Promise<Ended> {
   const problem = syncDelayProblem()
   if (problem !== undefined) {
     process.stderr.write(`syncs cannot be held up on this machine: ${problem}\n`)
-    return 77
+    return { code: 77, keepDir: false }
   }
-  const dir = mkdtempSync(join(tmpdir(), 'lsx-syncs-'))
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
-  try {
-    const figures = await measureSyncs({ dir, ...options, signal: interrupted.signal })
-    process.stdout.write(json ? `${JSON.stringify(figures)}\n` : formatted(figures))
-    rmSync(dir, { recursive: true, force: true })
-    return figures.tooEarly === 0 ? 0 : 1
-  } catch (error) {
-    if (interrupted.signal.aborted) return 130
-    process.stderr.write(`everything about this run is in ${dir}\n`)
-    throw error
-  }
+  const figures = await measureSyncs({ dir, ...options, signal })
+  process.stdout.write(json ? `${JSON.stringify(figures)}\n` : formatted(figures))
+  return { code: figures.tooEarly === 0 ? 0 : 1, keepDir: false }
 }
 
-const options = parse(process.argv.slice(2))
-if (typeof options === 'string') {
-  process.stderr.write(`${options}\n${USAGE}`)
-  process.exit(2)
-} else if (options === undefined) {
-  process.stdout.write(USAGE)
-} else {
-  main(options).then(
-    (code) => process.exit(code),
-    (error: unknown) => {
-      process.stderr.write(`syncs: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
-      process.exit(1)
-    },
-  )
-}
+await runCommand({ name: 'syncs', usage: USAGE, parse, run: holdUpSyncs })
