@@ -60,6 +60,8 @@ export default function demoExchange(options: Pick<HandlerModuleOptions, 'bankCo
   return defineHandlers({
     // What `slow` takes depends on what it is asked for.
     expectedMs: { slow: 0 },
+    // They change nothing: a crash may make one run twice.
+    repeatable: ['balance', 'statement'],
     methods: {
       balance(payload) {
         const account = accountNamed(new Fields(payload), 'account')

@@ -21,19 +21,21 @@ export class ChannelRequest implements Deadlined {
   wheelPrevious: Deadlined | undefined = undefined
   wheelSlot = -1
 
-  constructor(request: {
-    key: string
-    method: string
-    payload: Buffer
-    meta?: Buffer | undefined
-    deadlineMs: number
-  }) {
+  constructor(
+    request: {
+      readonly key: string
+      readonly method: string
+      readonly payload: Buffer
+      readonly meta?: Buffer | undefined
+    },
+    deadlineMs: number,
+  ) {
     this.key = request.key
     this.method = request.method
     this.payload = request.payload
     this.meta = request.meta
-    this.deadlineMs = request.deadlineMs
-    this.expiresAtMs = request.deadlineMs
+    this.deadlineMs = deadlineMs
+    this.expiresAtMs = deadlineMs
   }
 }
 

@@ -9,6 +9,20 @@ type Latin1Bytes = Buffer & { latin1Slice(start: number, end: number): string }
 const LONGEST_SHORT_TEXT = 64
 /** No message of ours has more. */
 const MANY_FIELDS = 32
+/** The bytes of a block up to here are copied once for all its messages, so that one of them may keep as much alive. */
+const SHARED_COPY_BYTES = 8 * 1024
+
+/** A short text as it is in msgpack, and as a string. */
+interface CachedText {
+  readonly bytes: Uint8Array
+  readonly text: string
+}
+
+/** The fields of an earlier message, in their order, and its texts. */
+interface Shape {
+  readonly names: readonly CachedText[]
+  readonly texts: (CachedText | undefined)[]
+}
 
 /**
  * Decodes the maps of one block, in order. Each keeps the rules of `scanValue` in lib/frames: no extensions, bounded
@@ -19,8 +33,12 @@ const MANY_FIELDS = 32
 export class MessageReader {
   readonly #limits: ScanLimits
   readonly #receive: (message: Message) => void
+  /** By number of fields. */
+  readonly #shapes: (Shape | undefined)[] = new Array<Shape | undefined>(MANY_FIELDS + 1).fill(undefined)
   #block: Latin1Bytes = Buffer.alloc(0) as Latin1Bytes
   #position = 0
+  /** What the bytes of the block's messages are views of. */
+  #copy: Buffer | undefined
 
   constructor(options: { limits: ScanLimits; receive: (message: Message) => void }) {
     this.#limits = options.limits
@@ -29,6 +47,7 @@ export class MessageReader {
 
   readBlock(block: Buffer): void {
     this.#block = block as Latin1Bytes
+    this.#copy = undefined
     this.#position = 0
     while (this.#position < block.length) {
       const message = this.#readMessage()
@@ -55,10 +74,41 @@ export class MessageReader {
   #readFields(count: number, headerBytes: number): Message {
     const start = this.#position
     this.#position += headerBytes
+    const known = this.#shapes[count]
+    return (
+      (known === undefined ? undefined : this.#readKnownFields(known)) ?? this.#readNewFields(count, start, headerBytes)
+    )
+  }
+
+  /** Messages mostly look like the one before: then no name is made anew, nor a text that is the same again. */
+  #readKnownFields({ names, texts }: Shape): Message | undefined {
     const message: Message = {}
+    for (let index = 0; index < names.length; index++) {
+      const name = names[index] as CachedText
+      if (!this.#skipSame(name)) return undefined
+      const text = texts[index]
+      if (text !== undefined && this.#skipSame(text)) {
+        message[name.text] = text.text
+        continue
+      }
+      const valueStart = this.#position
+      const value = this.#readSimpleValue()
+      if (value === undefined) return undefined
+      if (typeof value === 'string') texts[index] = this.#cached(valueStart, value)
+      message[name.text] = value
+    }
+    return message
+  }
+
+  #readNewFields(count: number, start: number, headerBytes: number): Message {
+    this.#position = start + headerBytes
+    const message: Message = {}
+    const names: CachedText[] = []
     for (let index = 0; index < count; index++) {
+      const nameStart = this.#position
       const name = this.#readShortText()
       const isNew = name !== undefined && name !== '__proto__' && !Object.hasOwn(message, name)
+      if (isNew) names.push(this.#cached(nameStart, name))
       const value = isNew ? this.#readSimpleValue() : undefined
       if (!isNew || value === undefined) {
         this.#position = start
@@ -66,7 +116,25 @@ export class MessageReader {
       }
       message[name] = value
     }
+    this.#shapes[count] = { names, texts: new Array<CachedText | undefined>(count).fill(undefined) }
     return message
+  }
+
+  /** What was just read from `start` on, as `text`. */
+  #cached(start: number, text: string): CachedText {
+    return { bytes: Uint8Array.prototype.slice.call(this.#block, start, this.#position), text }
+  }
+
+  /** Moves over this very text where it comes next. */
+  #skipSame({ bytes }: CachedText): boolean {
+    const block = this.#block
+    const position = this.#position
+    // From the end: what differs between two keys of one moment is there.
+    for (let index = bytes.length - 1; index >= 0; index--) {
+      if (block[position + index] !== bytes[index]) return false
+    }
+    this.#position = position + bytes.length
+    return true
   }
 
   /** Undefined for a value that is nested, unusual or wrong. */
@@ -118,19 +186,29 @@ export class MessageReader {
   /** Undefined when it is cut short. */
   #readBin(token: number): Buffer | undefined {
     const start = this.#position + 1 + (1 << (token - 0xc4))
-    if (start > this.#block.length) return undefined
-    const end = start + this.#block.readUIntBE(this.#position + 1, start - this.#position - 1)
-    if (end > this.#block.length) return undefined
+    const length = this.#uint(this.#position + 1, start)
+    const end = start + length
+    if (length < 0 || end > this.#block.length) return undefined
     this.#position = end
-    return Buffer.from(this.#block.subarray(start, end))
+    if (this.#block.length > SHARED_COPY_BYTES) return Buffer.from(this.#block.subarray(start, end))
+    this.#copy ??= Buffer.from(this.#block)
+    return this.#copy.subarray(start, end)
   }
 
   /** Undefined when it is cut short. */
   #readUint(token: number): number | undefined {
     const end = this.#position + 1 + (1 << (token - 0xcc))
-    if (end > this.#block.length) return undefined
-    const value = this.#block.readUIntBE(this.#position + 1, end - this.#position - 1)
+    const value = this.#uint(this.#position + 1, end)
+    if (value < 0) return undefined
     this.#position = end
+    return value
+  }
+
+  /** -1 when it is cut short. */
+  #uint(start: number, end: number): number {
+    if (end > this.#block.length) return -1
+    let value = 0
+    for (let index = start; index < end; index++) value = value * 0x100 + (this.#block[index] as number)
     return value
   }
 

@@ -92,6 +92,7 @@ export class MessageWriter {
     else if (typeof value === 'number' && value >>> 0 === value) this.#writeUint32(value)
     else if (typeof value === 'boolean') this.#writeByte(value ? 0xc3 : 0xc2)
     else if (value instanceof Uint8Array) this.#writeBin(value)
+    else if (typeof value === 'number' && !Number.isInteger(value)) this.#writeDouble(value)
     else this.appendBytes(encodeValue(value))
   }
 
@@ -143,6 +144,12 @@ export class MessageWriter {
     this.#reserve(HEADER_BYTES)
     if (value < 0x80) this.#writeByte(value)
     else this.#writeLength(value, 0xcc)
+  }
+
+  #writeDouble(value: number): void {
+    this.#reserve(HEADER_BYTES)
+    this.#buffer[this.#length++] = 0xcb
+    this.#length = this.#buffer.writeDoubleBE(value, this.#length)
   }
 
   /** A u8, u16 or u32 behind its token; the tokens of the three widths follow each other in all formats. */

@@ -45,6 +45,10 @@ export interface RequestParts {
 /** Apps that ask again with the key of a durable request that is still open; more are refused with BUSY. */
 export const MAX_WAITERS = 16
 
+/** What a waiter is told. */
+type News = Omit<Settlement, 'outcome'> & { readonly outcome: Outcome | 'pending' }
+
+const NO_WAITERS: readonly Waiter[] = []
 const NOBODY: Asker = { closed: true, reply: () => {} }
 
 /**
@@ -61,15 +65,17 @@ export class RoutedRequest extends ChannelRequest {
   readonly durable: boolean
   #state: 'open' | 'inDoubt' | 'settled' = 'open'
   #settlement: Settlement | undefined
-  #waiters: Waiter[]
+  /** Who asked, which is one as a rule; whoever asked again with the same key is among `#joined`. */
+  #waiter: Waiter | undefined
+  #joined: readonly Waiter[] = NO_WAITERS
 
   constructor(parts: RequestParts) {
-    super({ ...parts, deadlineMs: parts.acceptedAtMs + parts.timeoutMs })
+    super(parts, parts.acceptedAtMs + parts.timeoutMs)
     this.bankCode = parts.bankCode
     this.acceptedAtMs = parts.acceptedAtMs
     this.durable = parts.durable ?? false
     const { asker, askerId, acceptedAtMs, wantsLate = false } = parts
-    this.#waiters = [{ asker, askerId, sinceMs: acceptedAtMs, wantsLate }]
+    this.#waiter = { asker, askerId, sinceMs: acceptedAtMs, wantsLate }
   }
 
   /** One that the journal remembers from before this process; nobody waits for it. */
@@ -85,57 +91,71 @@ export class RoutedRequest extends ChannelRequest {
 
   /** True when nobody is left who could hear the outcome. */
   get abandoned(): boolean {
-    return this.#waiters.every((waiter) => waiter.asker.closed)
+    return this.#waiters().every((waiter) => waiter.asker.closed)
   }
 
   /**
    * Whoever waits for this request waits for `open` instead, which has the same key and content. False when too many do.
    */
   mergeInto(open: RoutedRequest, nowMs: number): boolean {
-    const staying = open.#waiters.filter((waiter) => !waiter.asker.closed)
-    if (staying.length + this.#waiters.length > MAX_WAITERS) return false
-    open.#waiters = [...staying, ...this.#waiters]
+    const staying = open.#waiters().filter((waiter) => !waiter.asker.closed)
+    const joining = this.#waiters()
+    if (staying.length + joining.length > MAX_WAITERS) return false
+    open.#waiter = undefined
+    open.#joined = [...staying, ...joining]
     // It was settled while the journal was asked, or is in doubt: then that is the news.
-    if (open.#settlement !== undefined) open.#tellWaiters(this.#waiters, open.#settlement, nowMs)
-    this.#waiters = []
+    if (open.#settlement !== undefined)
+      for (const waiter of joining) open.#tell(waiter, open.#settlement, nowMs, undefined)
+    this.#waiter = undefined
+    this.#joined = NO_WAITERS
     this.#state = 'settled'
     return true
   }
 
   /** Tells the app that the request waits for a session key. */
   tellPending(nowMs: number): void {
-    this.#tellWaiters(this.#waiters, { outcome: 'pending', code: 'KEY_PENDING' }, nowMs)
+    this.#tellAll({ outcome: 'pending', code: 'KEY_PENDING' }, nowMs, undefined)
   }
 
   /** Tells the outcome. False where that changes nothing: settled requests stay as they are, a doubt is told once. */
   settle(settlement: Settlement, nowMs: number): boolean {
     const isDoubt = settlement.outcome === 'in-doubt'
     if (this.#state === 'settled' || (isDoubt && this.#state === 'inDoubt')) return false
-    this.#tellWaiters(this.#waiters, settlement, nowMs, this.#state === 'inDoubt' ? 'settled' : undefined)
+    this.#tellAll(settlement, nowMs, this.#state === 'inDoubt' ? 'settled' : undefined)
     this.#state = isDoubt ? 'inDoubt' : 'settled'
     this.#settlement = settlement
-    this.#waiters = isDoubt ? this.#waiters.filter((waiter) => waiter.wantsLate) : []
+    const hearing = isDoubt ? this.#waiters().filter((waiter) => waiter.wantsLate) : NO_WAITERS
+    this.#waiter = undefined
+    this.#joined = hearing
     return true
   }
 
-  #tellWaiters(
-    waiters: readonly Waiter[],
-    settlement: Omit<Settlement, 'outcome'> & { outcome: Outcome | 'pending' },
-    nowMs: number,
-    event?: 'settled',
-  ): void {
-    const { outcome, code, payload, message } = settlement
-    for (const { asker, askerId, sinceMs } of waiters) {
-      if (asker.closed) continue
-      const reply: Record<string, unknown> =
-        event === undefined ? { id: askerId, outcome } : { id: askerId, event, outcome }
-      if (code !== undefined) reply.code = code
-      if (payload !== undefined) reply.payload = payload
-      if (message !== undefined) reply.message = message
-      reply.key = this.key
-      reply.ms = elapsedMs(sinceMs, nowMs)
-      asker.reply(reply)
+  #waiters(): Waiter[] {
+    return this.#waiter === undefined ? [...this.#joined] : [this.#waiter, ...this.#joined]
+  }
+
+  #tellAll(news: News, nowMs: number, event: 'settled' | undefined): void {
+    if (this.#waiter !== undefined) this.#tell(this.#waiter, news, nowMs, event)
+    for (let index = 0; index < this.#joined.length; index++)
+      this.#tell(this.#joined[index] as Waiter, news, nowMs, event)
+  }
+
+  #tell({ asker, askerId, sinceMs }: Waiter, news: News, nowMs: number, event: 'settled' | undefined): void {
+    if (asker.closed) return
+    const { outcome, code, payload, message } = news
+    const ms = elapsedMs(sinceMs, nowMs)
+    if (event === undefined && code === undefined && message === undefined && payload !== undefined) {
+      asker.reply({ id: askerId, outcome, payload, key: this.key, ms })
+      return
     }
+    const reply: Record<string, unknown> =
+      event === undefined ? { id: askerId, outcome } : { id: askerId, event, outcome }
+    if (code !== undefined) reply.code = code
+    if (payload !== undefined) reply.payload = payload
+    if (message !== undefined) reply.message = message
+    reply.key = this.key
+    reply.ms = ms
+    asker.reply(reply)
   }
 }
 

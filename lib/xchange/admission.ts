@@ -33,40 +33,36 @@ export class Admission {
   }
 
   /** The request ready to run, or why it is refused. */
-  admit(request: RequestRecord, digest: Buffer, respond: Respond, inFlight: number): Execution | ErrorCode {
-    return this.#admit(request, {
-      digest,
-      respond,
-      inFlight,
-      neededMs: (route) => this.#neededMs(request.method, route),
-    })
+  admit(request: RequestRecord, respond: Respond, inFlight: number): Execution | ErrorCode {
+    return this.#admit(request, respond, inFlight, 'execution')
   }
 
   /** The same for a key in doubt that its handler is asked about: that takes none of the method's time. */
-  admitInquiry(request: RequestRecord, digest: Buffer, respond: Respond, inFlight: number): Execution | ErrorCode {
-    return this.#admit(request, { digest, respond, inFlight, neededMs: () => 0 })
+  admitInquiry(request: RequestRecord, respond: Respond, inFlight: number): Execution | ErrorCode {
+    return this.#admit(request, respond, inFlight, 'inquiry')
   }
 
   #admit(
     request: RequestRecord,
-    options: { digest: Buffer; respond: Respond; inFlight: number; neededMs: (route: Route) => number },
+    respond: Respond,
+    inFlight: number,
+    purpose: 'execution' | 'inquiry',
   ): Execution | ErrorCode {
     const { routes, clock, codec, maxConcurrent, maxPayloadBytes } = this.#options
-    const { digest, respond, inFlight, neededMs } = options
     const route = routes.get(request.method)
     if (route === undefined) return 'UNKNOWN_METHOD'
     if (inFlight >= maxConcurrent) return 'BUSY'
     const receivedMs = clock.monotonicMs()
     // BEY-3: work that cannot be finished in time is not begun.
-    if (request.budgetMs < neededMs(route)) return 'DEADLINE_EXCEEDED'
+    if (purpose === 'execution' && request.budgetMs < this.#neededMs(request.method, route, receivedMs))
+      return 'DEADLINE_EXCEEDED'
     if (request.payload.byteLength > maxPayloadBytes) return 'TOO_LARGE'
     try {
       const meta = request.meta === undefined ? NO_META : decodeMeta(request.meta)
       const payload = codec.decode(request.payload, meta.type)
       const deadlineMs = receivedMs + Math.min(request.budgetMs, MAX_BUDGET_MS)
-      const { key, method } = request
-      const invocation = new Invocation(this.#environment, { key, method, deadlineMs, meta })
-      return new Execution({ requestId: request.id, respond, digest, route, payload, invocation })
+      const invocation = new Invocation(this.#environment, request, deadlineMs, meta)
+      return new Execution(request, respond, route, payload, invocation)
     } catch (error) {
       this.#options.logger.info(
         { idempotencyKey: request.key, method: request.method, error: describeError(error) },
@@ -94,8 +90,7 @@ export class Admission {
     learned.add(nowMs - startedMs, nowMs)
   }
 
-  #neededMs(method: string, route: Route): number {
-    const nowMs = this.#options.clock.monotonicMs()
+  #neededMs(method: string, route: Route, nowMs: number): number {
     const expectedMs = route.expectedMs ?? this.#learned.get(method)?.expectedMs(nowMs) ?? 0
     return Math.max(this.#options.minBudgetMs, expectedMs)
   }

@@ -54,6 +54,7 @@ const xchangeSchema = (baseDir: string) =>
           .array(
             z.strictObject({
               methods: z.array(z.string().min(1).max(64)).min(1).max(1_000),
+              repeatable: z.array(z.string().min(1).max(64)).max(1_000).default([]),
               url: z.url(),
               caFile: fields.pathField(baseDir).optional(),
               maxConnections: fields.countField(1, 10_000).default(64),

@@ -224,7 +224,7 @@ export class XchangeDaemon {
       acceptGeneration: (generation) => fence.accept(generation),
       onRequest: (request, respond) => dispatcher.dispatch(request, respond),
       onResolve: (keys) => ({
-        states: keys.map((key) => this.#stateOf(onceOnly, key)),
+        states: keys.map((key) => dispatcher.stateOf(key) ?? this.#stateOf(onceOnly, key)),
         rememberedForMs: Math.max(0, Math.floor(clock.nowMs() - onceOnly.rememberedSinceMs)),
       }),
       clock,
@@ -346,13 +346,20 @@ async function collectRoutes(
   )
   const routes = new Map<string, Route>(modules.routes)
   const forwards: HttpForward[] = []
-  for (const { methods, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } of config.handlers.http) {
+  for (const { methods, repeatable, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } of config.handlers
+    .http) {
     const tls = caFile === undefined ? {} : { tls: { ca: readFileSync(caFile, 'utf8') } }
     const forward = new HttpForward({ url, maxConnections, connectTimeoutMs, maxResponseBytes, ...tls })
     forwards.push(forward)
+    for (const method of repeatable) {
+      if (!methods.includes(method))
+        throw new LsxError('BAD_REQUEST', `handlers.http: repeatable names ${method}, which is not among its methods`, {
+          party: 'self',
+        })
+    }
     for (const method of methods) {
       if (routes.has(method)) throw new LsxError('BAD_REQUEST', `method ${method} is served twice`, { party: 'self' })
-      routes.set(method, forward.route(method))
+      routes.set(method, forward.route(method, { repeatable: repeatable.includes(method) }))
     }
   }
   return { routes, services: [modules, ...forwards], forwards }

@@ -1,10 +1,18 @@
-import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord } from '../frames/index.ts'
+import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord, ResponseStatus } from '../frames/index.ts'
 import { type Clock, describeError, type ErrorCode, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { Admission } from './admission.ts'
 import { Execution, type Respond } from './execution.ts'
 import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
-import { type BeginResult, type KnownKey, type OnceOnlyTable, requestDigest, type StoredResponse } from './once-only.ts'
+import {
+  type BeginResult,
+  type KnownKey,
+  type MaybePromise,
+  type OnceOnlyTable,
+  requestDigest,
+  type StoredResponse,
+} from './once-only.ts'
 import { PayloadCodec } from './payload.ts'
+import { RecentAnswers } from './recent-answers.ts'
 import { ResponseWriter } from './responses.ts'
 import type { Routes } from './route.ts'
 import { RunningExecutions } from './running-executions.ts'
@@ -18,6 +26,8 @@ export interface Dispatcher {
   dispatch(request: RequestRecord, respond: Respond): void
   /** Requests that hold a place of `maxConcurrent`. */
   readonly inFlight: number
+  /** What is known here of a key that the once-only table need not know: it runs now, or its method is repeatable. */
+  stateOf(key: string): 'begun' | 'done' | undefined
   /** Takes nothing new. Resolves when nothing is in flight; rejects with the signal's reason when that comes first. */
   drain(signal: AbortSignal): Promise<void>
   /** Takes nothing new and tells all handlers to stop. What they still answer is passed on. */
@@ -45,6 +55,13 @@ export interface DispatcherOptions {
 /** Header, tag and the other fields of the record, generously. */
 const FRAME_OVERHEAD_BYTES = 256
 
+const NEW: BeginResult = { kind: 'new' }
+
+/** A doubt from a time when the method was not repeatable is settled by running it. */
+function newUnlessSettled(known: KnownKey | undefined): BeginResult {
+  return known === undefined || known.kind === 'inDoubt' ? NEW : known
+}
+
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   return new OnceOnlyDispatcher(options)
 }
@@ -61,6 +78,8 @@ class OnceOnlyDispatcher implements Dispatcher {
   readonly #responses: ResponseWriter
   readonly #maxRepetitionsWaiting: number
   readonly #running: RunningExecutions
+  /** Of repeatable methods. */
+  readonly #recent = new RecentAnswers()
   #phase: 'accepting' | 'draining' | 'stopped' = 'accepting'
 
   constructor(options: DispatcherOptions) {
@@ -94,21 +113,25 @@ class OnceOnlyDispatcher implements Dispatcher {
   }
 
   dispatch(request: RequestRecord, respond: Respond): void {
-    const digest = requestDigest(request)
     const twin = this.#running.get(request.key)
     if (twin !== undefined) {
-      this.#joinTwin(twin, digest, request.id, respond)
+      this.#joinTwin(twin, request, respond)
       return
     }
     const admitted =
       this.#phase === 'accepting'
-        ? this.#admission.admit(request, digest, respond, this.#running.size)
+        ? this.#admission.admit(request, respond, this.#running.size)
         : ('SHUTTING_DOWN' satisfies ErrorCode)
     if (!(admitted instanceof Execution)) {
-      this.#refuseUnlessKnown(request, digest, respond, admitted)
+      this.#refuseUnlessKnown(request, respond, admitted)
       return
     }
     this.#begin(admitted)
+  }
+
+  stateOf(key: string): 'begun' | 'done' | undefined {
+    if (this.#running.get(key) !== undefined) return 'begun'
+    return this.#recent.has(key) ? 'done' : undefined
   }
 
   drain(signal: AbortSignal): Promise<void> {
@@ -124,30 +147,44 @@ class OnceOnlyDispatcher implements Dispatcher {
   /** In the table of the running before the once-only table is asked: a repetition that comes meanwhile joins it. */
   #begin(execution: Execution): void {
     this.#running.add(execution)
+    const { key } = execution.request
+    const recent = this.#recent.find(key, execution.request)
+    if (recent !== undefined) {
+      this.#settle(execution, this.#responseFor(recent))
+      return
+    }
     whenSettled(
-      () => this.#onceOnly.begin(execution.invocation.key, execution.digest),
+      () =>
+        execution.route.repeatable === true
+          ? this.#beginRepeatable(execution)
+          : this.#onceOnly.begin(key, execution.digest),
       (result) => this.#keyBegun(execution, result),
       (error) => this.#beginFailed(execution, error),
     )
   }
 
+  /** Nothing is recorded, but a key that the table knows is not run: another request had it, or was told its answer. */
+  #beginRepeatable(execution: Execution): MaybePromise<BeginResult> {
+    const known = this.#onceOnly.find(execution.request.key, execution.digest)
+    return known instanceof Promise ? known.then(newUnlessSettled) : newUnlessSettled(known)
+  }
+
   /** A repetition of a key that runs here waits for the same answer. */
-  #joinTwin(twin: Execution, digest: Buffer, requestId: number, respond: Respond): void {
-    if (!twin.digest.equals(digest)) {
-      this.#send(respond, requestId, this.#responses.refused('DUPLICATE_MISMATCH'))
+  #joinTwin(twin: Execution, request: RequestRecord, respond: Respond): void {
+    if (!twin.digest.equals(requestDigest(request))) {
+      this.#send(respond, request.id, this.#responses.refused('DUPLICATE_MISMATCH'))
     } else if (twin.repetitionsWaiting >= this.#maxRepetitionsWaiting) {
-      this.#send(respond, requestId, this.#responses.inDoubt)
+      this.#send(respond, request.id, this.#responses.inDoubt)
     } else {
-      twin.addRepetition(requestId, respond)
+      twin.addRepetition(request.id, respond)
     }
   }
 
-  #refuseUnlessKnown(request: RequestRecord, digest: Buffer, respond: Respond, code: ErrorCode): void {
+  #refuseUnlessKnown(request: RequestRecord, respond: Respond, code: ErrorCode): void {
     whenSettled(
-      () => this.#onceOnly.find(request.key, digest),
+      () => this.#recent.find(request.key, request) ?? this.#onceOnly.find(request.key, requestDigest(request)),
       (known) => {
-        if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, digest, respond))
-          return
+        if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, respond)) return
         const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known)
         this.#send(respond, request.id, response)
       },
@@ -165,13 +202,13 @@ class OnceOnlyDispatcher implements Dispatcher {
    * LS asks what became of a key long after the request's own time, and the bank can tell then as well as before. False
    * where the handler cannot be asked.
    */
-  #settleDoubt(request: RequestRecord, digest: Buffer, respond: Respond): boolean {
+  #settleDoubt(request: RequestRecord, respond: Respond): boolean {
     const twin = this.#running.get(request.key)
     if (twin !== undefined) {
-      this.#joinTwin(twin, digest, request.id, respond)
+      this.#joinTwin(twin, request, respond)
       return true
     }
-    const admitted = this.#admission.admitInquiry(request, digest, respond, this.#running.size)
+    const admitted = this.#admission.admitInquiry(request, respond, this.#running.size)
     if (!(admitted instanceof Execution) || admitted.route.inquire === undefined) return false
     this.#begin(admitted)
     return true
@@ -272,6 +309,10 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   #releaseAndRefuse(execution: Execution, code: ErrorCode): void {
     const refuse = () => this.#settle(execution, this.#responses.refused(code))
+    if (execution.route.repeatable === true) {
+      refuse()
+      return
+    }
     whenSettled(
       () => this.#onceOnly.release(execution.invocation.key),
       refuse,
@@ -284,6 +325,12 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   /** Keeps the response, then sends it: an answer that a repetition would not get again must not leave. */
   #finish(execution: Execution, response: StoredResponse): void {
+    if (execution.route.repeatable === true) {
+      if (response.status !== ResponseStatus.inDoubt)
+        this.#recent.keep(execution.request.key, execution.request, response)
+      this.#settle(execution, response)
+      return
+    }
     const settle = () => {
       failpoint('handler-end:after')
       this.#settle(execution, response)
@@ -327,6 +374,7 @@ class OnceOnlyDispatcher implements Dispatcher {
       { overdueMs: Math.round(this.#clock.monotonicMs() - invocation.deadlineMs) },
       'a handler does not come back; its place is given to others and its key is in doubt',
     )
+    if (execution.route.repeatable === true) return
     whenSettled(
       () => this.#onceOnly.finish(invocation.key, this.#responses.inDoubt),
       () => {},

@@ -1,33 +1,32 @@
-import type { ResponseRecord } from '../frames/index.ts'
+import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
 import type { Invocation } from './invocation.ts'
+import { requestDigest } from './once-only.ts'
 import type { Route } from './route.ts'
 
 export type Respond = (response: ResponseRecord) => void
 
 /** A request at work, with the repetitions of its key that wait for the same answer. */
 export class Execution {
-  readonly digest: Buffer
+  readonly request: RequestRecord
   readonly route: Route
   readonly payload: unknown
   readonly invocation: Invocation
-  readonly #requestId: number
   readonly #respond: Respond
+  #digest: Buffer | undefined
   #repetitions: { readonly requestId: number; readonly respond: Respond }[] | undefined
 
-  constructor(fields: {
-    requestId: number
-    respond: Respond
-    digest: Buffer
-    route: Route
-    payload: unknown
-    invocation: Invocation
-  }) {
-    this.#requestId = fields.requestId
-    this.#respond = fields.respond
-    this.digest = fields.digest
-    this.route = fields.route
-    this.payload = fields.payload
-    this.invocation = fields.invocation
+  constructor(request: RequestRecord, respond: Respond, route: Route, payload: unknown, invocation: Invocation) {
+    this.request = request
+    this.#respond = respond
+    this.route = route
+    this.payload = payload
+    this.invocation = invocation
+  }
+
+  /** Not every request needs it. */
+  get digest(): Buffer {
+    this.#digest ??= requestDigest(this.request)
+    return this.#digest
   }
 
   get repetitionsWaiting(): number {
@@ -41,7 +40,8 @@ export class Execution {
 
   /** The request itself first. */
   forEachWaiting(visit: (requestId: number, respond: Respond) => void): void {
-    visit(this.#requestId, this.#respond)
-    for (const repetition of this.#repetitions ?? []) visit(repetition.requestId, repetition.respond)
+    visit(this.request.id, this.#respond)
+    if (this.#repetitions === undefined) return
+    for (const { requestId, respond } of this.#repetitions) visit(requestId, respond)
   }
 }

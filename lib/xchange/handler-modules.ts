@@ -105,7 +105,7 @@ function checkedModule(file: string, made: unknown): HandlerModule {
   if (!isRecord(made)) {
     throw unusable(file, 'its default export must be a handler module, or a function that returns one')
   }
-  const { methods, expectedMs } = made
+  const { methods, expectedMs, repeatable } = made
   if (!isRecord(methods) || Object.keys(methods).length === 0) {
     throw unusable(file, '"methods" must be an object with at least one handler')
   }
@@ -121,6 +121,7 @@ function checkedModule(file: string, made: unknown): HandlerModule {
     }
   }
   if (expectedMs !== undefined) checkExpectedMs(file, expectedMs, methods)
+  if (repeatable !== undefined) checkRepeatable(file, repeatable, methods)
   return made as unknown as HandlerModule
 }
 
@@ -134,6 +135,14 @@ function checkExpectedMs(file: string, expectedMs: unknown, methods: Record<stri
   }
 }
 
+function checkRepeatable(file: string, repeatable: unknown, methods: Record<string, unknown>): void {
+  if (!Array.isArray(repeatable)) throw unusable(file, '"repeatable" must be an array of method names')
+  for (const method of repeatable) {
+    if (typeof method !== 'string' || !Object.hasOwn(methods, method))
+      throw unusable(file, `"repeatable" names "${String(method)}", which has no handler`)
+  }
+}
+
 function routesOf(loaded: readonly LoadedModule[]): ReadonlyMap<string, Route> {
   const routes = new Map<string, Route>()
   const servedBy = new Map<string, string>()
@@ -144,7 +153,12 @@ function routesOf(loaded: readonly LoadedModule[]): ReadonlyMap<string, Route> {
       const other = servedBy.get(method)
       if (other !== undefined) throw unusable(file, `"${method}" is served by ${other} already`)
       servedBy.set(method, file)
-      routes.set(method, { handler: handler.bind(module.methods), inquire, expectedMs: module.expectedMs?.[method] })
+      routes.set(method, {
+        handler: handler.bind(module.methods),
+        inquire,
+        expectedMs: module.expectedMs?.[method],
+        repeatable: module.repeatable?.includes(method) ?? false,
+      })
     }
   }
   return routes

@@ -52,6 +52,12 @@ export interface HandlerModule {
    * 0 turns it off, for a method whose duration depends on its input.
    */
   readonly expectedMs?: Readonly<Record<string, number>>
+  /**
+   * Methods that may run twice without harm: inquiries, which change nothing. Their keys are remembered in memory and not
+   * on disk, which is several times quicker; after a restart a repeated key runs again. All others run a key once, also
+   * through crashes.
+   */
+  readonly repeatable?: readonly string[]
   inquire?(key: string): Promise<InquiryAnswer>
   /** Called before the first request. A rejection keeps the xchange from starting. */
   start?(options: HandlerModuleOptions): Promise<void>

@@ -60,12 +60,12 @@ export class HttpForward implements Service {
     })
   }
 
-  /** The route of one method. `expectedMs` as in Route. */
-  route(method: string, options: { expectedMs?: number } = {}): Route {
+  /** The route of one method. The options as in Route. */
+  route(method: string, options: { expectedMs?: number; repeatable?: boolean } = {}): Route {
     const url = urlFor(this.#template, method)
     if (url.origin !== this.#origin) throw unusable(this.#template, '{method} may stand in the path only')
     const path = `${url.pathname}${url.search}`
-    return { handler: (payload, context) => this.#forward(path, payload, context), expectedMs: options.expectedMs }
+    return { handler: (payload, context) => this.#forward(path, payload, context), ...options }
   }
 
   async start(): Promise<void> {}

@@ -41,13 +41,15 @@ export class Invocation implements HandlerContext {
 
   constructor(
     environment: InvocationEnvironment,
-    request: { key: string; method: string; deadlineMs: number; meta: Readonly<Record<string, unknown>> },
+    request: { readonly key: string; readonly method: string },
+    deadlineMs: number,
+    meta: Readonly<Record<string, unknown>>,
   ) {
     this.key = request.key
     this.method = request.method
     this.bankCode = environment.bankCode
-    this.deadlineMs = request.deadlineMs
-    this.meta = request.meta
+    this.deadlineMs = deadlineMs
+    this.meta = meta
     this.nowMs = environment.nowMs
     this.monotonicMs = environment.monotonicMs
     this.#environment = environment

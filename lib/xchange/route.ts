@@ -7,6 +7,8 @@ export interface Route {
   readonly inquire?: ((key: string) => Promise<InquiryAnswer>) | undefined
   /** Configured duration, ms; learned where undefined; 0 turns the check off. */
   readonly expectedMs?: number | undefined
+  /** May run twice without harm: its keys are remembered in memory only. */
+  readonly repeatable?: boolean | undefined
 }
 
 /** By method name. */

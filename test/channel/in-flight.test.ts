@@ -5,7 +5,7 @@ import { ChannelRequest, InFlightTable } from '../../lib/channel/in-flight.ts'
 const MAX_LATE = 4_096
 
 function newRequest(deadlineMs = 1_000): ChannelRequest {
-  return new ChannelRequest({ key: 'k', method: 'balance', payload: Buffer.alloc(0), deadlineMs })
+  return new ChannelRequest({ key: 'k', method: 'balance', payload: Buffer.alloc(0) }, deadlineMs)
 }
 
 t.test('a request is taken out once, by its own id', async (t) => {

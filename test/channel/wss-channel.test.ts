@@ -128,7 +128,7 @@ let requests = 0
 
 function newRequest(payload: Buffer): ChannelRequest {
   const deadlineMs = systemClock.monotonicMs() + 20_000
-  return new ChannelRequest({ key: `key-${requests++}`, method: 'balance', payload, deadlineMs })
+  return new ChannelRequest({ key: `key-${requests++}`, method: 'balance', payload }, deadlineMs)
 }
 
 /** Sends as many requests as asked for, as fast as the channel takes them; resolves when all have ended. */

@@ -135,6 +135,41 @@ t.test('bytes read do not alias the block', async (t) => {
   t.equal(message.nested.bytes.toString(), 'def')
 })
 
+t.test('a message is read the same whatever was read before it', async (t) => {
+  const value = fc.oneof(
+    fc.constantFrom('same', 'sane', '', 'é', 'x'.repeat(64), 'x'.repeat(65)),
+    fc.integer({ min: 0, max: 70_000 }),
+    fc.double({ noNaN: true }),
+    fc.boolean(),
+    fc.constant(null),
+    fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+  )
+  const message = fc.oneof(
+    fc.record({ id: value, op: value, key: value }),
+    fc.record({ id: value, key: value, op: value }),
+    fc.dictionary(fc.constantFrom('id', 'op', 'key', 'é', 'x'.repeat(40)), value, { noNullPrototype: true }),
+  )
+  fc.assert(
+    fc.property(fc.array(message, { minLength: 1, maxLength: 8 }), fc.boolean(), (messages, together) => {
+      const bytes = messages.map((each) => pack(each))
+      const received: Message[] = []
+      const reader = new MessageReader({ limits: LIMITS, receive: (each) => void received.push(each) })
+      for (const block of together ? [Buffer.concat(bytes)] : bytes) reader.readBlock(block)
+      t.strictSame(received.map(plain), bytes.flatMap((block) => read(block)).map(plain))
+    }),
+    { numRuns: 300 },
+  )
+})
+
+t.test('a message cut short is broken whatever was read before it', async (t) => {
+  const whole = pack({ op: 'request', id: 70_000, to: '044', payload: Buffer.alloc(300, 1), ms: 0.5 })
+  const reader = new MessageReader({ limits: LIMITS, receive: () => {} })
+  reader.readBlock(whole)
+  for (let length = 1; length < whole.length; length++) {
+    t.throws(() => reader.readBlock(Buffer.from(whole.subarray(0, length))), { code: 'BAD_REQUEST' }, `${length} bytes`)
+  }
+})
+
 function outcomeOf(run: () => unknown): unknown {
   try {
     return run()

@@ -6,7 +6,7 @@ import { WaitingQueue } from '../../lib/ls/waiting-queue.ts'
 let requests = 0
 
 function newRequest(payloadBytes = 0, deadlineMs = 1_000): ChannelRequest {
-  return new ChannelRequest({ key: `key-${requests++}`, method: 'm', payload: Buffer.alloc(payloadBytes), deadlineMs })
+  return new ChannelRequest({ key: `key-${requests++}`, method: 'm', payload: Buffer.alloc(payloadBytes) }, deadlineMs)
 }
 
 function newQueue(bounds: { maxQueued?: number; maxQueuedBytes?: number } = {}): WaitingQueue<ChannelRequest> {

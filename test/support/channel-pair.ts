@@ -185,13 +185,13 @@ export class ChannelPair {
   }
 
   newRequest(fields: { payload?: Buffer; timeoutMs?: number; method?: string; meta?: Buffer } = {}): ChannelRequest {
-    return new ChannelRequest({
+    const request = {
       key: `key-${this.#requests++}`,
       method: fields.method ?? 'balance',
       payload: fields.payload ?? Buffer.from([0x80]),
       meta: fields.meta,
-      deadlineMs: this.clock.monotonicMs() + (fields.timeoutMs ?? 30_000),
-    })
+    }
+    return new ChannelRequest(request, this.clock.monotonicMs() + (fields.timeoutMs ?? 30_000))
   }
 
   /** Sends so many new requests as long as LS takes them; returns those that it took. */

@@ -153,3 +153,15 @@ t.test('start and stop', async (t) => {
     t.match(lines.join(''), /still busy/)
   })
 })
+
+t.test('a module names the methods that may run twice, and only those that it has', async (t) => {
+  const dir = t.testdir({
+    'bank.mjs': 'export default { methods: { balance: () => 1, transfer: () => 2 }, repeatable: ["balance"] }',
+    'typo.mjs': 'export default { methods: { balance: () => 1 }, repeatable: ["balence"] }',
+    'text.mjs': 'export default { methods: { balance: () => 1 }, repeatable: "balance" }',
+  })
+  const { routes } = await load(dir, [join(dir, 'bank.mjs')])
+  t.same([routes.get('balance')?.repeatable, routes.get('transfer')?.repeatable], [true, false])
+  for (const file of ['typo.mjs', 'text.mjs'])
+    await t.rejects(load(dir, [join(dir, file)]), { code: 'REFUSED', message: /"repeatable"/ })
+})
