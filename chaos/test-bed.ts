@@ -47,10 +47,19 @@ export class TestBed {
         daemon(
           `xchanged-${bank}`,
           writeXchangeConfig({ dir, nodes, bank, lsPort: ports.lsPort, port: ports.bankPort, pace: 'usual' }),
-          { [EXECUTION_LOG_VARIABLE]: join(dir, 'banks', `executions-${bank}.ndjson`) },
+          TestBed.environmentOf(dir, `xchanged-${bank}`),
         ),
       ),
     ])
+  }
+
+  static readonly posting = Object.freeze({ amountMinor: 1, workMs: 0, declines: false })
+
+  /** What the handlers of a node find in their environment. */
+  static environmentOf(dir: string, name: DaemonName): Record<string, string> {
+    if (name === 'lsd') return {}
+    const bank = name.slice('xchanged-'.length)
+    return { [EXECUTION_LOG_VARIABLE]: join(dir, 'banks', `executions-${bank}.ndjson`) }
   }
 
   /** Everything lives below `dir`. */
@@ -102,10 +111,18 @@ export class TestBed {
   }
 
   /** One posting to the books of a bank. */
-  post(to: BankCode, options: { timeoutMs: number; durable?: boolean; signal: AbortSignal }): Promise<Reply> {
+  post(
+    to: BankCode,
+    options: { timeoutMs: number; durable?: boolean; key?: string; signal: AbortSignal },
+  ): Promise<Reply> {
     if (this.#client === undefined) throw new Error('the bed was not started')
-    const payload = { amountMinor: 1, workMs: 0, declines: false }
-    return this.#client.request({ to, method: 'post', payload, ...options })
+    return this.#client.request({ to, method: 'post', payload: TestBed.posting, ...options })
+  }
+
+  /** Drains and ends all daemons, LS first. */
+  async stop(): Promise<void> {
+    await this.#client?.close()
+    for (const daemon of this.#daemons.values()) await daemon.stop()
   }
 
   async destroy(): Promise<void> {
