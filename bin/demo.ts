@@ -85,10 +85,10 @@ async function mustRun(...words: string[]): Promise<void> {
 
 async function makeCertificates(): Promise<void> {
   if (!existsSync(join(CERTS_DIR, 'ca.key'))) await mustRun('certs', 'init', '--dir', CERTS_DIR)
-  if (!existsSync(join(CERTS_DIR, 'lsd', 'tls.crt'))) await mustRun('certs', 'issue', 'lsd', '--dir', CERTS_DIR)
+  const isIssued = (party: string) => ['tls.crt', 'jws.key'].every((name) => existsSync(join(CERTS_DIR, party, name)))
+  if (!isIssued('lsd')) await mustRun('certs', 'issue', 'lsd', '--dir', CERTS_DIR)
   for (const bank of ['044', '058']) {
-    if (!existsSync(join(CERTS_DIR, bank, 'tls.crt')))
-      await mustRun('certs', 'issue', 'xchange', bank, '--dir', CERTS_DIR)
+    if (!isIssued(bank)) await mustRun('certs', 'issue', 'xchange', bank, '--dir', CERTS_DIR)
   }
 }
 

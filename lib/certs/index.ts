@@ -1,7 +1,16 @@
 export { type AuthorityFiles, type AuthorityOptions, createAuthority } from './authority.ts'
 export { type CertificateFacts, certificateFacts, daysLeft, readCertificates } from './certificate.ts'
 export { type CheckedFile, checkCertificates, EXPIRY_WARNING_DAYS } from './check.ts'
-export { createFileExclusive, readPublicFile, readSecretFile, SECRET_MODE } from './files.ts'
+export {
+  createDirectory,
+  createFileExclusive,
+  PUBLIC_MODE,
+  readPublicFile,
+  readSecretFile,
+  reasonOf,
+  SECRET_MODE,
+  writeFileAtomic,
+} from './files.ts'
 export {
   createIdentityFile,
   formatIdentityPin,

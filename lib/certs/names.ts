@@ -11,8 +11,8 @@ const BANK_CODE = /^[A-Za-z0-9._-]{1,32}$/
 /** SPIFFE-ID section 2.1, and shorter than a DNS name may be. */
 const TRUST_DOMAIN = /^[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?$/
 const DNS_LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/
-/** Bank codes name directories beside these; compared without case, as some file systems do. */
-const RESERVED_NAMES: readonly string[] = [LSD_DIRECTORY, 'ca.crt', 'ca.key', 'readme.md']
+/** Bank codes name directories beside these, and parties beside `ls`; compared without case, as some file systems do. */
+const RESERVED_NAMES: readonly string[] = [LSD_DIRECTORY, 'ls', 'keys', 'ca.crt', 'ca.key', 'readme.md']
 
 /**
  * A bank code that is also safe as a directory name and as a segment of a SPIFFE id.

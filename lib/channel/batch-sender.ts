@@ -1,5 +1,5 @@
 /** What a batch of lib/frames offers; requests and responses differ only in their records. */
-interface RecordBatch<Record> {
+export interface RecordBatch<Record> {
   readonly recordCount: number
   readonly byteLength: number
   append(record: Record): boolean

@@ -24,6 +24,8 @@ export interface ChannelCounters {
   responses: number
   lateResponses: number
   unknownResponses: number
+  /** Messages of the peer whose signature does not verify, or is missing where one is required. */
+  invalidSignatures: number
 }
 
 const KX_DURATIONS_KEPT = 100
@@ -50,6 +52,7 @@ export function newChannelCounters(): ChannelCounters {
     responses: 0,
     lateResponses: 0,
     unknownResponses: 0,
+    invalidSignatures: 0,
   }
 }
 

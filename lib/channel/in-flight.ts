@@ -72,6 +72,11 @@ export class InFlightTable<R extends ChannelRequest> {
     this.#wheel.insert(request)
   }
 
+  /** The request that this id answers, left where it is. */
+  find(id: number): R | undefined {
+    return this.#byId.get(id) ?? this.#late.get(id)
+  }
+
   /** The request that this id answers, taken out. `late` when it was given up before. */
   take(id: number): { request: R; late: boolean } | undefined {
     const request = this.#byId.get(id)

@@ -9,6 +9,7 @@ export { newBootId, newSessionId, newX25519KeyPair } from './entropy.ts'
 export { ChannelRequest } from './in-flight.ts'
 export { ChannelListener, type ListenerGate, type ListenerPeer } from './listen.ts'
 export { LsChannel, type RequestOwner } from './ls-channel.ts'
+export type { LsMessageSigning, XchangeMessageSigning } from './message-signing.ts'
 export { type ChannelAttempt, keepConnected } from './redial.ts'
 export { RefusalLog } from './refusals.ts'
 export type { ChannelObserver } from './secured-channel.ts'
@@ -24,4 +25,4 @@ export {
   MAX_RESOLVE_KEYS,
 } from './state.ts'
 export type { TlsTarget } from './tls-peer.ts'
-export { XchangeChannel } from './xchange-channel.ts'
+export { XchangeChannel, type XchangeSigningOptions } from './xchange-channel.ts'

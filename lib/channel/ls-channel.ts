@@ -1,10 +1,4 @@
-import {
-  decodeResponseBatch,
-  FrameType,
-  RequestBatch,
-  type RequestRecord,
-  type ResponseRecord,
-} from '../frames/index.ts'
+import { decodeResponseBatch, FrameType, RequestBatch, type ResponseRecord } from '../frames/index.ts'
 import type { Session } from '../kx/index.ts'
 import { type Clock, failpoint, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
@@ -12,6 +6,7 @@ import type { ChannelCounters } from './counters.ts'
 import { WHEEL_TICK_MS } from './deadline-wheel.ts'
 import { type ChannelRequest, InFlightTable } from './in-flight.ts'
 import { isWorthALine } from './log-thinning.ts'
+import type { LsMessageSigning, OutgoingRequest } from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -33,6 +28,8 @@ export interface RequestOwner<R> {
   /** The channel ended before the request left this process. */
   onUnsent(request: R): void
   onLateResponse(request: R, response: ResponseRecord): void
+  /** A response came whose signature is not good: it must not be believed. `late` as in `onLateResponse`. */
+  onUnverifiedResponse(request: R, error: LsxError, options: { readonly late: boolean }): void
   /** `trySend` said no before, and there is room again. */
   onWritable(): void
 }
@@ -53,6 +50,8 @@ export interface LsChannelOptions<R extends ChannelRequest> {
   readonly maxFrameBytes: number
   /** Runs a flush at the end of the current turn of the event loop. */
   readonly defer: (flush: () => void) => void
+  /** Left out where messages are neither signed nor verified. */
+  readonly signing?: LsMessageSigning<R> | undefined
 }
 
 /** LS's end of one socket's channel: sends requests, matches responses, keeps the window and the deadlines. */
@@ -61,7 +60,7 @@ export class LsChannel<R extends ChannelRequest> {
   readonly #core: SecuredChannel
   readonly #inFlight: InFlightTable<R>
   readonly #unsent: R[] = []
-  #sender: BatchSender<RequestRecord> | undefined
+  #sender: BatchSender<OutgoingRequest<R>> | undefined
   #maxBodyBytes = 0
   #windowRecords = 0
   #blocked = false
@@ -77,7 +76,7 @@ export class LsChannel<R extends ChannelRequest> {
       maxUnreadBytes: MAX_UNREAD_BYTES,
       sink: {
         accepts: FrameType.response,
-        onBody: (body) => this.#onResponses(body),
+        onBody: (body, session) => this.#onResponses(body, session),
         onWindow: (windowRecords) => {
           this.#windowRecords = windowRecords
           this.#unblock()
@@ -116,8 +115,9 @@ export class LsChannel<R extends ChannelRequest> {
     return this.#inFlight.size
   }
 
+  /** What a frame has room for, beside the signature of one request. */
   get maxBodyBytes(): number {
-    return this.#core.maxBodyBytes
+    return this.#core.maxBodyBytes - (this.#options.signing?.growthBytes ?? 0)
   }
 
   open(): void {
@@ -166,6 +166,7 @@ export class LsChannel<R extends ChannelRequest> {
         budgetMs: Math.max(0, Math.floor(request.expiresAtMs - nowMs)),
         payload: request.payload,
         meta: request.meta,
+        origin: request,
       })
     } catch (error) {
       this.#inFlight.take(request.channelId)
@@ -198,7 +199,9 @@ export class LsChannel<R extends ChannelRequest> {
   #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {
     if (this.#sender === undefined || this.#maxBodyBytes !== this.#core.maxBodyBytes) {
       this.#maxBodyBytes = this.#core.maxBodyBytes
-      const batch = new RequestBatch(this.#maxBodyBytes)
+      const batch =
+        this.#options.signing?.newBatch(this.#maxBodyBytes, () => this.session?.sessionId) ??
+        new RequestBatch(this.#maxBodyBytes)
       if (this.#sender === undefined) {
         const send = (body: Buffer, recordCount: number) => this.#sendBody(body, recordCount)
         this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
@@ -227,10 +230,13 @@ export class LsChannel<R extends ChannelRequest> {
     failpoint('send:after')
   }
 
-  #onResponses(body: Buffer): void {
+  #onResponses(body: Buffer, session: Session): void {
     const { owner, counters, logger } = this.#options
-    for (const response of decodeResponseBatch(body)) {
+    const responses = decodeResponseBatch(body)
+    const errors = this.#signatureErrors(responses, session)
+    for (const response of responses) {
       const taken = this.#inFlight.take(response.id)
+      const error = errors?.get(response)
       if (taken === undefined) {
         counters.unknownResponses++
         if (isWorthALine(counters.unknownResponses))
@@ -238,6 +244,9 @@ export class LsChannel<R extends ChannelRequest> {
             { channelId: response.id, unknownResponses: counters.unknownResponses },
             'a response answers no request of this channel; ignored',
           )
+      } else if (error !== undefined) {
+        counters.invalidSignatures++
+        owner.onUnverifiedResponse(taken.request, error, { late: taken.late })
       } else if (taken.late) {
         counters.lateResponses++
         owner.onLateResponse(taken.request, response)
@@ -248,6 +257,28 @@ export class LsChannel<R extends ChannelRequest> {
     }
     this.#unblock()
     if (this.#inFlight.size === 0) this.#core.nothingInFlight()
+  }
+
+  /** All of a frame at once, because they share a signature. What answers nothing is not looked at. */
+  #signatureErrors(
+    responses: readonly ResponseRecord[],
+    session: Session,
+  ): ReadonlyMap<ResponseRecord, LsxError> | undefined {
+    const { signing } = this.#options
+    if (signing === undefined) return undefined
+    const answers: { request: R; response: ResponseRecord }[] = []
+    for (const response of responses) {
+      const request = this.#inFlight.find(response.id)
+      if (request !== undefined) answers.push({ request, response })
+    }
+    let errors: Map<ResponseRecord, LsxError> | undefined
+    for (const [index, { error }] of signing.verify(answers, session.sessionId).entries()) {
+      const answer = answers[index]
+      if (error === undefined || answer === undefined) continue
+      errors ??= new Map()
+      errors.set(answer.response, error)
+    }
+    return errors
   }
 
   #unblock(): void {

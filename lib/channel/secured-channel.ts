@@ -43,7 +43,8 @@ export interface ChannelObserver {
 export interface RecordSink {
   /** The frame type that this side may receive. */
   readonly accepts: typeof FrameType.request | typeof FrameType.response
-  onBody(body: Buffer): void
+  /** `session`: whose key had sealed the frame. */
+  onBody(body: Buffer, session: Session): void
   onWindow(windowRecords: number): void
   /** An xchange is asked what became of keys. */
   onResolveAsked(n: number, keys: readonly string[]): void
@@ -217,7 +218,7 @@ export class SecuredChannel {
         case FrameType.request:
         case FrameType.response:
           if (header.type !== sink.accepts) throw this.#wrongWay(header.type)
-          sink.onBody(plaintext)
+          sink.onBody(plaintext, this.#sessionOf(header.epoch))
           break
         case FrameType.echo:
           this.#apply({ type: 'echo', body: decodeMap(plaintext), epoch: header.epoch })
@@ -257,6 +258,15 @@ export class SecuredChannel {
     }
     if (state.previous !== undefined && epoch === state.previous.epoch) return state.previous.open.open(frame, nowMs)
     throw new LsxError('FRAME_INVALID', 'a frame of an epoch that is not in force', { facts: { epoch } })
+  }
+
+  /** Of an epoch in force, from which a frame was opened. */
+  #sessionOf(epoch: number): Session {
+    const state = this.#state
+    const sessions = state.name === 'connected' || state.name === 'draining' ? [state.session, state.previous] : []
+    const session = sessions.find((candidate) => candidate?.epoch === epoch)
+    if (session === undefined) throw new LsxError('INTERNAL', 'a frame was opened by a session that is not there')
+    return session
   }
 
   /** One event at a time: what an effect brings about waits its turn. */

@@ -11,6 +11,7 @@ import type { Session } from '../kx/index.ts'
 import { type Clock, describeError, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
+import type { AnsweredRequest, OutgoingResponse, RequestVerdict, XchangeMessageSigning } from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -23,6 +24,8 @@ import {
 } from './state.ts'
 
 const EMPTY = Buffer.alloc(0)
+/** Where nothing is signed, nobody asks what a response answers. */
+const NOT_SIGNED: AnsweredRequest = { key: '', method: '', messageHash: '' }
 
 export interface XchangeChannelOptions {
   readonly config: Extract<ChannelConfig, { role: 'xchange' }>
@@ -39,16 +42,24 @@ export interface XchangeChannelOptions {
   /** An LS that lets more than this lie unread is dropped. */
   readonly maxBufferedBytes: number
   readonly defer: (flush: () => void) => void
+  /** Left out where messages are neither signed nor verified. */
+  readonly signing?: XchangeSigningOptions | undefined
+}
+
+export interface XchangeSigningOptions {
+  readonly messages: XchangeMessageSigning
+  /** A request whose signature is not good: it is answered too, and never executed. */
+  readonly onUnverified: (request: RequestRecord, error: LsxError, respond: (response: ResponseRecord) => void) => void
 }
 
 /** The xchange's end of one socket's channel: takes requests in, sends responses back in batches. */
 export class XchangeChannel {
   readonly #options: XchangeChannelOptions
   readonly #core: SecuredChannel
-  #sender: BatchSender<ResponseRecord> | undefined
+  #sender: BatchSender<OutgoingResponse> | undefined
   #maxBodyBytes = 0
   #unanswered = 0
-  readonly #respond = (response: ResponseRecord) => this.#onAnswer(response)
+  readonly #respond = (response: ResponseRecord) => this.#onAnswer(response, NOT_SIGNED)
 
   constructor(options: XchangeChannelOptions) {
     this.#options = options
@@ -57,7 +68,7 @@ export class XchangeChannel {
       maxUnreadBytes: options.maxBufferedBytes,
       sink: {
         accepts: FrameType.request,
-        onBody: (body) => this.#onRequests(body),
+        onBody: (body, session) => this.#onRequests(body, session),
         onWindow: () => {},
         onResolveAsked: (n, keys) => void this.#answerQuestion(n, keys),
         onResolveAnswered: () => {},
@@ -121,7 +132,9 @@ export class XchangeChannel {
   #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {
     if (this.#sender === undefined || this.#maxBodyBytes !== this.#core.maxBodyBytes) {
       this.#maxBodyBytes = this.#core.maxBodyBytes
-      const batch = new ResponseBatch(this.#maxBodyBytes)
+      const batch =
+        this.#options.signing?.messages.newBatch(this.#maxBodyBytes, () => this.session?.sessionId) ??
+        new ResponseBatch(this.#maxBodyBytes)
       if (this.#sender === undefined) {
         const send = (body: Buffer) => this.#sendBody(body)
         this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
@@ -140,20 +153,37 @@ export class XchangeChannel {
     }
   }
 
-  #onRequests(body: Buffer): void {
+  #onRequests(body: Buffer, session: Session): void {
     const records = decodeRequestBatch(body)
     this.#unanswered += records.length
     this.#options.counters.requests += records.length
-    for (const record of records) this.#options.onRequest(record, this.#respond)
+    const { signing } = this.#options
+    const verdicts = signing?.messages.verify(records, session.sessionId)
+    for (const [index, record] of records.entries()) {
+      const verdict = verdicts?.[index]
+      if (signing === undefined || verdict === undefined) this.#options.onRequest(record, this.#respond)
+      else this.#onVerified(record, verdict, signing)
+    }
   }
 
-  #onAnswer(response: ResponseRecord): void {
+  #onVerified(record: RequestRecord, { error, answered }: RequestVerdict, signing: XchangeSigningOptions): void {
+    const respond = (response: ResponseRecord) => this.#onAnswer(response, answered)
+    if (error === undefined) {
+      this.#options.onRequest(record, respond)
+      return
+    }
+    this.#options.counters.invalidSignatures++
+    signing.onUnverified(record, error, respond)
+  }
+
+  #onAnswer(response: ResponseRecord, answered: AnsweredRequest): void {
     this.#unanswered--
     const sender = this.#sender
     // A channel that is gone takes no answers: the once-only table keeps them for whoever asks again.
     if (sender === undefined || this.#core.session === undefined) return
     try {
-      sender.push(response)
+      const { id, status, payload, meta } = response
+      sender.push({ id, status, payload, meta, answered })
     } catch (error) {
       if (!(error instanceof LsxError) || error.code !== 'TOO_LARGE') throw error
       this.#options.logger.error(
@@ -165,6 +195,7 @@ export class XchangeChannel {
         status: ResponseStatus.failed,
         payload: EMPTY,
         meta: encodeMap({ code: 'TOO_LARGE' }),
+        answered,
       })
     }
     this.#options.counters.responses++

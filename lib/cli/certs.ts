@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path'
 import { Argument, type Command, InvalidArgumentError } from 'commander'
 import {
   type CertificateRole,
@@ -7,9 +8,15 @@ import {
   EXPIRY_WARNING_DAYS,
   issueCertificate,
 } from '../certs/index.ts'
+import { createSigningKeyFiles } from '../message/jws/index.ts'
 import { type Cell, type CliIo, ExitCode, printJson, printTable, runCommand } from './io.ts'
 
 const DEFAULT_DIR = 'certs'
+/** In a party's directory. */
+const SIGNING_KEY_FILE = 'jws.key'
+/** Beside the parties' directories: the public halves of all signing keys. */
+const KEY_DIRECTORY = 'keys'
+const LS_PARTY = 'ls'
 const DEFAULT_TRUST_DOMAIN = 'ls-xchange.test'
 
 interface InitOptions {
@@ -65,7 +72,7 @@ function addInit(certs: Command, io: CliIo): void {
 function addIssue(certs: Command, io: CliIo): void {
   certs
     .command('issue')
-    .description('issue key and certificate of lsd or of a bank; an identity that is there is kept')
+    .description('issue key and certificate of lsd or of a bank; an identity and a signing key that are there are kept')
     .addArgument(new Argument('<role>', 'for which daemon').choices(['lsd', 'xchange']))
     .argument('[bank]', 'bank code, for an xchange')
     .option('--dir <dir>', "the CA's directory", DEFAULT_DIR)
@@ -89,11 +96,18 @@ function addIssue(certs: Command, io: CliIo): void {
           ...(options.days === undefined ? {} : { days: options.days }),
           ...(options.out === undefined ? {} : { outDir: options.out }),
         })
-        if (options.json === true) return printJson(io, issued)
+        const signing = createSigningKeyFiles({
+          keyFile: join(dirname(issued.keyFile), SIGNING_KEY_FILE),
+          directory: join(options.dir, KEY_DIRECTORY),
+          party: bankCode ?? LS_PARTY,
+        })
+        if (options.json === true) return printJson(io, { ...issued, signing })
         io.stdout(`issued ${issued.spiffeId}, valid until ${dayOf(issued.notAfter)}\n`)
         io.stdout(`  ${issued.certFile}  ${issued.keyFile}  ${issued.caFile}\n`)
         io.stdout(`identity ${issued.pin}\n`)
         io.stdout(`  ${issued.pinFile}  the other side pins it\n`)
+        io.stdout(`signing key ${signing.keyId} (${signing.algorithm})\n`)
+        io.stdout(`  ${signing.publicFile}  goes into the key directory of whoever verifies\n`)
       }),
     )
 }

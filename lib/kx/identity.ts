@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto'
-import { LsxError } from '../runtime/index.ts'
+import { ed25519KeyProblem, LsxError } from '../runtime/index.ts'
 import { ED25519_KEY_BYTES } from './constants.ts'
 
 /** Holder of a party's long-lived Ed25519 private key. `publicKey` is the 32 raw bytes that the other side pins. */
@@ -11,21 +11,6 @@ export interface Identity {
 
 /** DER before the raw key (RFC 8410, section 4): SubjectPublicKeyInfo for Ed25519. */
 const SPKI_PREFIX_HEX = '302a300506032b6570032100'
-
-/**
- * Small-order points by their y, little endian and without the sign bit of x: orders 4, 1, 8, 8, 2. A signature under
- * such a key says nothing: one fits any message.
- */
-const SMALL_ORDER_Y_HEX = [
-  '0000000000000000000000000000000000000000000000000000000000000000',
-  '0100000000000000000000000000000000000000000000000000000000000000',
-  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
-  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
-  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
-]
-
-/** p = 2^255 - 19, little endian: its lowest byte; the bytes between are 0xff and the highest is 0x7f. */
-const FIELD_LOWEST_BYTE = 0xed
 
 /** `key`: an Ed25519 private key. Throws IDENTITY_DENIED on any other kind. */
 export function identityFromPrivateKey(key: KeyObject): Identity {
@@ -41,19 +26,8 @@ export function identityFromPrivateKey(key: KeyObject): Identity {
 
 /** For a key to be pinned. Throws IDENTITY_DENIED on a wrong length, a non-canonical and a small-order point. */
 export function checkIdentityPublicKey(raw: Buffer): void {
-  if (raw.length !== ED25519_KEY_BYTES) {
-    throw new LsxError('IDENTITY_DENIED', `an identity has ${ED25519_KEY_BYTES} bytes, not ${raw.length}`)
-  }
-  const y = Buffer.from(raw)
-  const highest = ED25519_KEY_BYTES - 1
-  y[highest] = (y[highest] ?? 0) & 0x7f
-  if (SMALL_ORDER_Y_HEX.includes(y.toString('hex'))) {
-    throw new LsxError('IDENTITY_DENIED', 'the identity is a small-order point and proves nothing')
-  }
-  const atLeastP = y[highest] === 0x7f && y.subarray(1, highest).every((byte) => byte === 0xff)
-  if (atLeastP && (y[0] ?? 0) >= FIELD_LOWEST_BYTE) {
-    throw new LsxError('IDENTITY_DENIED', 'the identity is not a canonical Ed25519 public key')
-  }
+  const problem = ed25519KeyProblem(raw)
+  if (problem !== undefined) throw new LsxError('IDENTITY_DENIED', `an identity ${problem}`)
 }
 
 /** Whether `identity` is one of the pins. Compares with each of them, in constant time. */

@@ -16,8 +16,9 @@ import {
   type TlsTarget,
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
+import { checkSigningMode, LsSigning, type SigningMaterial } from '../message/jws/index.ts'
 import { describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
-import type { BankConfig } from './config.ts'
+import type { BankConfig, LsConfig } from './config.ts'
 import { type Deferred, deferred, settledOrAborted } from './deferred.ts'
 import type { KxRecord } from './kx-record.ts'
 import { KxRecordKeeper } from './kx-record-keeper.ts'
@@ -58,11 +59,13 @@ export class BankLink {
   #lastFailure: LinkFailure | undefined
   #nextDialAtMs: number | undefined
   readonly #kxRecord: KxRecordKeeper
+  readonly #signing: LsSigning<RoutedRequest> | undefined
 
   /** Reads a bank's allow-list and pins, and throws what the constructor would throw. */
-  static check(bank: BankConfig): void {
+  static check(bank: BankConfig, config: LsConfig, signing: SigningMaterial | undefined): void {
     new AllowList(bank.allow)
     readPins(bank)
+    newSigning(bank, { config, signing })
   }
 
   /** Throws BAD_REQUEST or IDENTITY_DENIED when the bank's allow-list or pins cannot be used. */
@@ -73,6 +76,7 @@ export class BankLink {
     this.#allowList = new AllowList(bank.allow)
     this.#pins = readPins(bank)
     this.#state = { name: 'idle', sinceMs: context.clock.monotonicMs() }
+    this.#signing = newSigning(bank, context)
     this.#kxRecord = new KxRecordKeeper({
       bankCode: bank.code,
       table: context.kxRecords,
@@ -85,6 +89,7 @@ export class BankLink {
         bounds: context.config.requests,
         maxFrameBytes: context.config.frames.maxFrameBytes,
         durable: context.durable,
+        onUnverified: (error) => context.refusals.record(error, { bankCode: bank.code }),
         clock: context.clock,
         logger: this.#logger,
       },
@@ -326,6 +331,7 @@ export class BankLink {
       logger: this.#logger,
       maxFrameBytes: config.frames.maxFrameBytes,
       defer: this.#context.defer,
+      signing: this.#signing,
     })
     const candidate: Candidate = { channel, ...peer, keyed: deferred(), ended: deferred() }
     this.#candidate = candidate
@@ -458,6 +464,17 @@ function readPins(bank: BankConfig): readonly Buffer[] {
     checkIdentityPublicKey(publicKey)
     return publicKey
   })
+}
+
+/** @throws LsxError BAD_REQUEST, party self, where the key cannot sign as this bank asks for */
+function newSigning(
+  bank: BankConfig,
+  { signing, config }: Pick<SwitchContext, 'signing' | 'config'>,
+): LsSigning<RoutedRequest> | undefined {
+  if (signing === undefined || config.signing === undefined) return undefined
+  const { sign, mode } = { ...config.signing, ...bank.signing }
+  checkSigningMode(signing.key, { sign, mode })
+  return new LsSigning<RoutedRequest>(signing.forChannel(bank.code, bank.signing))
 }
 
 function superseded(): LsxError {

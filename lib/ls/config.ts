@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
+import { bankSigningField, partyField, signingFields } from '../message/jws/index.ts'
 
 const earlyPolicy = z.enum(['queue', 'reject'])
 
@@ -15,6 +16,7 @@ const bankSchema = (baseDir: string) =>
       identities: z.array(fields.identityPinField(baseDir)).min(1).max(8),
       early: earlyPolicy.optional(),
       durable: z.boolean().optional(),
+      signing: bankSigningField.optional(),
     })
     .refine((bank) => bank.dial === 'xchange' || (bank.host !== undefined && bank.port !== undefined), {
       message: 'a bank that LS dials needs host and port',
@@ -30,6 +32,7 @@ const lsSchema = (baseDir: string) =>
     trustDomain: fields.trustDomainField,
     tls: fields.tlsField(baseDir),
     identityKeyFile: fields.pathField(baseDir),
+    signing: z.strictObject({ party: partyField.default('ls'), ...signingFields(baseDir) }).optional(),
     listen: z.strictObject({
       host: fields.hostField.default('127.0.0.1'),
       port: fields.portField,

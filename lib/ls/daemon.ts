@@ -13,6 +13,7 @@ import {
 import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
+import { SigningMaterial } from '../message/jws/index.ts'
 import {
   type Clock,
   describeError,
@@ -20,7 +21,9 @@ import {
   LsxError,
   type Service,
   ServiceGroup,
+  silentLogger,
   sleep,
+  systemClock,
 } from '../runtime/index.ts'
 import {
   claimStore,
@@ -73,7 +76,8 @@ export function checkLsFiles(config: LsConfig): void {
   loadOwnMaterial(config)
   loadIdentity(config)
   new AllowList(config.listen.allow)
-  for (const bank of config.banks) BankLink.check(bank)
+  const signing = loadSigning(config, { clock: systemClock, logger: silentLogger })
+  for (const bank of config.banks) BankLink.check(bank, config, signing)
 }
 
 /** A certificate of another party is found here and not by every bank in turn. */
@@ -83,6 +87,13 @@ function loadOwnMaterial(config: LsConfig): TlsMaterial {
 
 function loadIdentity(config: LsConfig): Identity {
   return identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+}
+
+function loadSigning(
+  { signing: config }: LsConfig,
+  { clock, logger }: Pick<LsDaemonOptions, 'clock' | 'logger'>,
+): SigningMaterial | undefined {
+  return config === undefined ? undefined : new SigningMaterial({ config, party: config.party, clock, logger })
 }
 
 /** The switch: puts all parts together, starts them in order and stops them in reverse. */
@@ -125,7 +136,8 @@ export class LsDaemon {
       this.#registry = registry
       const router = new Router(registry, clock, () => context.config.durable.default)
       this.#router = router
-      await this.#services.start([journal, context.uptime], signal)
+      const { signing } = context
+      await this.#services.start([journal, context.uptime, ...(signing === undefined ? [] : [signing])], signal)
       // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
       await registry.apply(config.banks, 0, { dial: false })
       await this.#services.start(this.#createServices(context, registry, router), signal)
@@ -167,6 +179,7 @@ export class LsDaemon {
     const { config, clock, logger, random } = this.#options
     const material = loadOwnMaterial(config)
     const identity = loadIdentity(config)
+    const signing = loadSigning(config, { clock, logger })
     this.#noteCertificate(material)
     makeRuntimeDir(config.runtimeDir)
     this.#lock = await lockStore(config.storeDir)
@@ -219,6 +232,7 @@ export class LsDaemon {
       config,
       secureContext: createSecureContext(material),
       identity,
+      signing,
       staticKeys: newX25519KeyPair(),
       generation,
       dialSlots: new DialSlots(config.reconnect.maxConcurrentDials),
@@ -304,6 +318,7 @@ export class LsDaemon {
     // Compared with the start, not with the last reload: what waits for a restart goes on waiting.
     const { config, needRestart } = reloaded(this.#options.config, file)
     const material = loadOwnMaterial(config)
+    context.signing?.reload()
     context.config = config
     context.secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)

@@ -39,6 +39,8 @@ export interface LaneOptions {
   /** Of a whole frame, while no kx has agreed on a limit. */
   readonly maxFrameBytes: number
   readonly durable: DurableRequests
+  /** A response came whose signature is not good. */
+  readonly onUnverified?: (error: LsxError) => void
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -196,6 +198,18 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   onLateResponse(request: RoutedRequest, response: ResponseRecord): void {
     this.#unsettled.delete(request)
     this.#settle(request, settlementOf(response))
+  }
+
+  /** Not believed, and not taken for a refusal either: it may have been executed. Durable ones are asked about again. */
+  onUnverifiedResponse(request: RoutedRequest, error: LsxError, { late }: { readonly late: boolean }): void {
+    this.#options.onUnverified?.(error)
+    // Given up before, the app has heard of the doubt, and the journal has it.
+    if (late) return
+    this.#settle(request, {
+      outcome: 'in-doubt',
+      code: 'SIGNATURE_INVALID',
+      message: 'the signature of the answer is not good, so it is not believed',
+    })
   }
 
   onExpired(request: RoutedRequest): void {

@@ -1,4 +1,5 @@
 import { ChannelRequest } from '../channel/index.ts'
+import type { SignedMessage } from '../message/jws/index.ts'
 import type { ErrorCode } from '../runtime/index.ts'
 
 /** Who asked: the part of an app's connection that routing needs. */
@@ -63,6 +64,8 @@ export class RoutedRequest extends ChannelRequest {
   readonly bankCode: string
   readonly acceptedAtMs: number
   readonly durable: boolean
+  /** What was signed of it, the last time that it was sent. */
+  signed: SignedMessage | undefined = undefined
   #state: 'open' | 'inDoubt' | 'settled' = 'open'
   #settlement: Settlement | undefined
   /** Who asked, which is one as a rule; whoever asked again with the same key is among `#joined`. */

@@ -1,6 +1,7 @@
 import type { SecureContext } from 'node:tls'
 import type { DialSlots, RefusalLog } from '../channel/index.ts'
 import type { Identity, KeyPair } from '../kx/index.ts'
+import type { SigningMaterial } from '../message/jws/index.ts'
 import type { Clock, Logger } from '../runtime/index.ts'
 import type { Table } from '../store/index.ts'
 import type { LsConfig } from './config.ts'
@@ -14,6 +15,8 @@ export interface SwitchContext {
   config: LsConfig
   secureContext: SecureContext
   readonly identity: Identity
+  /** Left out where messages are neither signed nor verified. */
+  readonly signing?: SigningMaterial | undefined
   /** LS's kx key pair lives as long as the process. */
   readonly staticKeys: KeyPair
   /** LS's fencing number. */

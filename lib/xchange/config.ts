@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
+import { partyField, signingFields } from '../message/jws/index.ts'
 
 const xchangeSchema = (baseDir: string) =>
   z
@@ -11,6 +12,7 @@ const xchangeSchema = (baseDir: string) =>
       trustDomain: fields.trustDomainField,
       tls: fields.tlsField(baseDir),
       identityKeyFile: fields.pathField(baseDir),
+      signing: z.strictObject({ lsParty: partyField.default('ls'), ...signingFields(baseDir) }).optional(),
       dial: z.enum(['ls', 'xchange']).default('ls'),
       ls: z.strictObject({
         identities: z.array(fields.identityPinField(baseDir)).min(1).max(8),

@@ -23,7 +23,17 @@ import {
   type TlsTarget,
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
-import { type Clock, describeError, type Logger, LsxError, type Service, ServiceGroup } from '../runtime/index.ts'
+import { checkSigningMode, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
+import {
+  type Clock,
+  describeError,
+  type Logger,
+  LsxError,
+  type Service,
+  ServiceGroup,
+  silentLogger,
+  systemClock,
+} from '../runtime/index.ts'
 import {
   claimStore,
   loadStoreKey,
@@ -68,6 +78,7 @@ export async function checkXchangeFiles(
   loadOwnMaterial(config)
   identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
   readPins(config)
+  loadSigning(config, { clock: systemClock, logger: silentLogger })
   new AllowList(config.ls.allow)
   const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
   await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
@@ -87,6 +98,16 @@ function readPins(config: XchangeConfig): readonly Buffer[] {
   })
 }
 
+function loadSigning(
+  { signing: config, bankCode }: XchangeConfig,
+  { clock, logger }: Pick<XchangeDaemonOptions, 'clock' | 'logger'>,
+): SigningMaterial | undefined {
+  if (config === undefined) return undefined
+  const signing = new SigningMaterial({ config, party: bankCode, clock, logger })
+  checkSigningMode(signing.key, config)
+  return signing
+}
+
 /** The node: puts all parts together, starts them in order and stops them in reverse. */
 export class XchangeDaemon {
   readonly #options: XchangeDaemonOptions
@@ -96,6 +117,8 @@ export class XchangeDaemon {
   #link: LsLink | undefined
   #listener: ChannelListener | undefined
   #dispatcher: Dispatcher | undefined
+  #signing: SigningMaterial | undefined
+  readonly #refusals: RefusalLog
   #secureContext: ReturnType<typeof createSecureContext> | undefined
   #pins: readonly Buffer[] = []
   #draining = false
@@ -106,6 +129,7 @@ export class XchangeDaemon {
   constructor(options: XchangeDaemonOptions) {
     this.#options = options
     this.#services = new ServiceGroup(options.logger)
+    this.#refusals = new RefusalLog(options.logger, options.clock)
   }
 
   /** The port of the https listener, also where 0 was asked for; 0 where this xchange dials. */
@@ -129,6 +153,7 @@ export class XchangeDaemon {
     this.#secureContext = createSecureContext(material)
     const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
     this.#pins = readPins(config)
+    this.#signing = loadSigning(config, { clock, logger })
     this.#lock = await lockStore(config.storeDir)
     const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
     const store = openStore({
@@ -157,6 +182,7 @@ export class XchangeDaemon {
       keepMs: config.onceOnly.keepMs,
     })
     const fence = new GenerationFence(fences)
+    const signing = this.#newSigning()
     const { routes, services } = await collectRoutes(this.#options, signal)
     const dispatcher = createDispatcher({
       bankCode: config.bankCode,
@@ -166,12 +192,15 @@ export class XchangeDaemon {
       logger,
       maxConcurrent: config.requests.maxConcurrent,
       minBudgetMs: config.requests.minBudgetMs,
-      maxPayloadBytes: config.frames.maxFrameBytes - 256,
+      maxPayloadBytes: config.frames.maxFrameBytes - 256 - (signing?.growthBytes ?? 0),
     })
     this.#dispatcher = dispatcher
-    const link = this.#createLink(identity, fence, dispatcher, onceOnly)
+    const link = this.#createLink({ identity, fence, dispatcher, onceOnly, signing })
     this.#link = link
-    await this.#services.start([onceOnly, ...services, ...this.#createListener(link, material)], signal)
+    await this.#services.start(
+      [onceOnly, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
+      signal,
+    )
     if (config.dial === 'xchange') this.#startDialling({ host: config.ls.host ?? '', port: config.ls.port ?? 0 }, link)
     logger.info(
       {
@@ -196,7 +225,9 @@ export class XchangeDaemon {
     const { logger, reloadConfig } = this.#options
     const config = reloadConfig()
     const material = loadOwnMaterial(config)
-    this.#pins = readPins(config)
+    const pins = readPins(config)
+    this.#signing?.reload()
+    this.#pins = pins
     this.#secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)
@@ -207,12 +238,24 @@ export class XchangeDaemon {
     logger.info({ audit: true, needRestart }, 'the configuration was reloaded: keys, certificates and pins')
   }
 
-  #createLink(
-    identity: Identity,
-    fence: GenerationFence,
-    dispatcher: Dispatcher,
-    onceOnly: DurableOnceOnlyTable,
-  ): LsLink {
+  #newSigning(): XchangeSigning | undefined {
+    const { config } = this.#options
+    if (this.#signing === undefined || config.signing === undefined) return undefined
+    return new XchangeSigning({ ...this.#signing.forChannel(config.bankCode), lsParty: config.signing.lsParty })
+  }
+
+  #signingServices(): readonly Service[] {
+    return this.#signing === undefined ? [] : [this.#signing]
+  }
+
+  #createLink(parts: {
+    identity: Identity
+    fence: GenerationFence
+    dispatcher: Dispatcher
+    onceOnly: DurableOnceOnlyTable
+    signing: XchangeSigning | undefined
+  }): LsLink {
+    const { identity, fence, dispatcher, onceOnly, signing } = parts
     const { config, clock, logger } = this.#options
     const boot = newBootId().subarray(8)
     return new LsLink({
@@ -227,6 +270,16 @@ export class XchangeDaemon {
         states: keys.map((key) => dispatcher.stateOf(key) ?? this.#stateOf(onceOnly, key)),
         rememberedForMs: Math.max(0, Math.floor(clock.nowMs() - onceOnly.rememberedSinceMs)),
       }),
+      signing:
+        signing === undefined
+          ? undefined
+          : {
+              messages: signing,
+              onUnverified: (request, error, respond) => {
+                this.#refusals.record(error, { peer: 'ls' })
+                dispatcher.refuse(request, 'SIGNATURE_INVALID', respond)
+              },
+            },
       clock,
       logger,
       defer: setImmediate,
@@ -247,7 +300,7 @@ export class XchangeDaemon {
   }
 
   #createListener(link: LsLink, material: TlsMaterial): readonly Service[] {
-    const { config, clock, logger } = this.#options
+    const { config, logger } = this.#options
     if (config.listen === undefined) return []
     this.#listener = new ChannelListener({
       host: config.listen.host,
@@ -256,7 +309,7 @@ export class XchangeDaemon {
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
       gate: new XchangeGate(config, link, () => this.#draining),
-      refusals: new RefusalLog(logger, clock),
+      refusals: this.#refusals,
       logger,
     })
     return [this.#listener]

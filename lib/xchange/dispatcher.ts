@@ -24,6 +24,11 @@ export interface Dispatcher {
    * does not come back.
    */
   dispatch(request: RequestRecord, respond: Respond): void
+  /**
+   * Answers a request that must not be executed: refused with this code, or in doubt where its key was used before, of
+   * which nothing more is told.
+   */
+  refuse(request: RequestRecord, code: ErrorCode, respond: Respond): void
   /** Requests that hold a place of `maxConcurrent`. */
   readonly inFlight: number
   /** What is known here of a key that the once-only table need not know: it runs now, or its method is repeatable. */
@@ -132,6 +137,21 @@ class OnceOnlyDispatcher implements Dispatcher {
   stateOf(key: string): 'begun' | 'done' | undefined {
     if (this.#running.get(key) !== undefined) return 'begun'
     return this.#recent.has(key) ? 'done' : undefined
+  }
+
+  refuse(request: RequestRecord, code: ErrorCode, respond: Respond): void {
+    whenSettled(
+      () => this.stateOf(request.key) ?? this.#onceOnly.find(request.key, requestDigest(request)),
+      (known) =>
+        this.#send(respond, request.id, known === undefined ? this.#responses.refused(code) : this.#responses.inDoubt),
+      (error) => {
+        this.#logger.error(
+          { idempotencyKey: request.key, error: describeError(error) },
+          'the once-only table cannot be read',
+        )
+        this.#send(respond, request.id, this.#responses.inDoubt)
+      },
+    )
   }
 
   drain(signal: AbortSignal): Promise<void> {

@@ -10,6 +10,7 @@ import {
   newX25519KeyPair,
   type TlsTarget,
   XchangeChannel,
+  type XchangeSigningOptions,
 } from '../channel/index.ts'
 import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
 import type { Identity, Session, XchangeKxConfig } from '../kx/index.ts'
@@ -31,6 +32,8 @@ export interface LsLinkOptions {
   readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
   /** What became of these keys. */
   readonly onResolve: (keys: readonly string[]) => KeyAnswer | Promise<KeyAnswer>
+  /** Left out where messages are neither signed nor verified. */
+  readonly signing?: XchangeSigningOptions | undefined
   readonly clock: Clock
   readonly logger: Logger
   readonly defer: (flush: () => void) => void
@@ -102,7 +105,7 @@ export class LsLink {
   }
 
   #open(socket: ChannelSocket, exporter: Buffer, address: string): { keyed: Promise<void>; ended: Promise<void> } {
-    const { config, clock, logger, onRequest, onResolve, defer } = this.#options
+    const { config, clock, logger, onRequest, onResolve, defer, signing } = this.#options
     this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
     const channel = new XchangeChannel({
       config: {
@@ -127,6 +130,7 @@ export class LsLink {
       maxFrameBytes: config.frames.maxFrameBytes,
       maxBufferedBytes: config.requests.maxUnreadBytes,
       defer,
+      signing,
     })
     const settle: Leg['settle'] = { keyed: () => {}, failed: () => {}, ended: () => {} }
     const keyed = new Promise<void>((resolve, reject) => {

@@ -11,6 +11,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['lib/certs'],
   ['lib/store'],
   ['lib/frames'],
+  ['lib/message'],
   ['lib/kx'],
   ['lib/channel'],
   ['lib/ipc'],
@@ -39,7 +40,7 @@ const PURE_FILES = [
 
 /** What pure files may take from outside, as values. Of node:crypto only what gives the same for the same. */
 const PURE_IMPORTS: Readonly<Record<string, readonly string[]>> = {
-  'lib/runtime/index.ts': ['LsxError', 'toLsxError', 'isErrorCode', 'ERROR_CODES', 'ERROR_TABLE'],
+  'lib/runtime/index.ts': ['LsxError', 'toLsxError', 'ed25519KeyProblem', 'isErrorCode', 'ERROR_CODES', 'ERROR_TABLE'],
   'node:buffer': ['isUtf8', 'isAscii', 'constants'],
   'node:crypto': [
     'createCipheriv',

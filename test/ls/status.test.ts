@@ -41,6 +41,7 @@ t.test('LS-16 a bank that never was connected: nothing is claimed of it', async 
       responses: 0,
       lateResponses: 0,
       unknownResponses: 0,
+      invalidSignatures: 0,
     },
   })
 })

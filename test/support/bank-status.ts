@@ -46,6 +46,7 @@ export function bankStatus(changes: Partial<BankStatus> = {}): BankStatus {
       responses: 8,
       lateResponses: 0,
       unknownResponses: 0,
+      invalidSignatures: 0,
     },
     uptime: undefined,
     ...changes,

@@ -34,7 +34,7 @@ export interface ChannelPairOptions {
   readonly defer?: (flush: () => void) => void
 }
 
-export type RequestEnd = 'answered' | 'expired' | 'lost' | 'unsent'
+export type RequestEnd = 'answered' | 'expired' | 'lost' | 'unsent' | 'unverified'
 
 /** What became of each request; `ends` has exactly one entry for each that is over. */
 export class RecordingOwner implements RequestOwner<ChannelRequest> {
@@ -65,6 +65,11 @@ export class RecordingOwner implements RequestOwner<ChannelRequest> {
 
   onLateResponse(request: ChannelRequest): void {
     this.late.push(request.key)
+  }
+
+  onUnverifiedResponse(request: ChannelRequest, error: LsxError, { late }: { readonly late: boolean }): void {
+    if (!late) this.#end(request, 'unverified')
+    this.losses.push(error)
   }
 
   onWritable(): void {

@@ -1,0 +1,51 @@
+import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
+import type { LsxError } from '../runtime/index.ts'
+import type { RecordBatch } from './batch-sender.ts'
+
+/** A request record on its way out, with the request that it is of. */
+export interface OutgoingRequest<R> extends RequestRecord {
+  readonly origin: R
+}
+
+/** What a response answers, as its signature names it. */
+export interface AnsweredRequest {
+  readonly key: string
+  readonly method: string
+  /** Hash of the signed request, empty where it was not signed. */
+  readonly messageHash: string
+}
+
+/** A response record on its way out, with what it answers. */
+export interface OutgoingResponse extends ResponseRecord {
+  readonly answered: AnsweredRequest
+}
+
+/** Signs what LS sends and verifies what comes back. `sessionId`: of the session that seals, or sealed, the frame. */
+export interface LsMessageSigning<R> {
+  newBatch(maxBodyBytes: number, sessionId: () => Buffer | undefined): RecordBatch<OutgoingRequest<R>>
+  /** The most that a signature adds to a request. */
+  readonly growthBytes: number
+  /** One verdict for each, in their order. */
+  verify(
+    answers: readonly { readonly request: R; readonly response: ResponseRecord }[],
+    sessionId: Buffer,
+  ): readonly ResponseVerdict[]
+}
+
+export interface ResponseVerdict {
+  /** SIGNATURE_INVALID: the response must not be believed. */
+  readonly error: LsxError | undefined
+}
+
+/** Verifies what comes from LS and signs what the xchange answers. */
+export interface XchangeMessageSigning {
+  newBatch(maxBodyBytes: number, sessionId: () => Buffer | undefined): RecordBatch<OutgoingResponse>
+  /** One verdict for each, in their order. */
+  verify(requests: readonly RequestRecord[], sessionId: Buffer): readonly RequestVerdict[]
+}
+
+export interface RequestVerdict {
+  /** SIGNATURE_INVALID: the request must not be executed. */
+  readonly error: LsxError | undefined
+  readonly answered: AnsweredRequest
+}

@@ -1,0 +1,112 @@
+import { RequestBatch, type ResponseRecord } from '../../frames/index.ts'
+import { type Clock, LsxError } from '../../runtime/index.ts'
+import { batchProofBytes } from './batch-proof.ts'
+import type { KeyFinder } from './key-directory.ts'
+import { MessageDirection } from './message.ts'
+import { MessageVerifier, type VerifyPolicy } from './message-verifier.ts'
+import { metaGrowth } from './meta-signature.ts'
+import { MAX_KEY_ID_BYTES } from './names.ts'
+import { type OutgoingRequest, requestForm, type SignableRequest } from './record-forms.ts'
+import { type OutgoingBatch, type SignedMessage, SigningBatch, type SigningMode } from './signing-batch.ts'
+import type { SigningKey } from './signing-key.ts'
+import type { VerificationCache } from './verification-cache.ts'
+
+export interface ChannelSigningOptions {
+  /** Whose channel it is. */
+  readonly bankCode: string
+  /** The key as it is now; undefined where what is sent is not signed. */
+  readonly key: (() => SigningKey | undefined) | undefined
+  readonly mode: SigningMode
+  readonly policy: VerifyPolicy
+  readonly keys: KeyFinder
+  readonly cache: VerificationCache
+  /** Default 5 min. */
+  readonly maxSkewMs?: number
+  readonly clock: Clock
+}
+
+/** Where a signature's time may lie by default, either side of the verifier's clock. */
+export const MAX_SKEW_MS = 300_000
+/** A JWS with an RSA signature and long names takes less. */
+const LARGEST_JWS_BYTES = 2_048
+
+/** How much a record may grow by its signature. */
+export function signatureRoom({ key, mode }: Pick<ChannelSigningOptions, 'key' | 'mode'>): number {
+  if (key === undefined) return 0
+  return metaGrowth(mode === 'batch' ? batchProofBytes(MAX_KEY_ID_BYTES, 1) : LARGEST_JWS_BYTES)
+}
+
+/** What a response must prove, of a request that is in flight. */
+export interface Answer<R> {
+  readonly request: R
+  readonly response: ResponseRecord
+}
+
+/** A response's verdict at LS. */
+export interface AnswerVerdict {
+  readonly error: LsxError | undefined
+  readonly signed: SignedMessage | undefined
+}
+
+/** LS's part in the signatures of one bank's channel: signs requests as LS, and verifies that responses are the bank's. */
+export class LsSigning<R extends SignableRequest> {
+  /** The largest body shrinks by this, so that a request that fits has room for its signature. */
+  readonly growthBytes: number
+  readonly #options: ChannelSigningOptions
+  readonly #keepsEvidence: (request: R) => boolean
+  readonly #verifier: MessageVerifier
+
+  constructor(options: ChannelSigningOptions & { readonly keepsEvidence?: (request: R) => boolean }) {
+    this.#options = options
+    this.growthBytes = signatureRoom(options)
+    this.#keepsEvidence = options.keepsEvidence ?? (() => false)
+    this.#verifier = new MessageVerifier({ ...options, maxSkewMs: options.maxSkewMs ?? MAX_SKEW_MS })
+  }
+
+  /** A batch of requests for a channel. `sessionId`: of the session whose key will seal the next frame. */
+  newBatch(maxBodyBytes: number, sessionId: () => Buffer | undefined): OutgoingBatch<OutgoingRequest<R>> {
+    const { key, mode, bankCode, clock } = this.#options
+    if (key === undefined) return new RequestBatch(maxBodyBytes)
+    return new SigningBatch<OutgoingRequest<R>>({
+      form: requestForm<R>(this.#keepsEvidence),
+      encoder: new RequestBatch(maxBodyBytes),
+      maxBodyBytes,
+      key,
+      mode,
+      bankCode,
+      sessionId,
+      nowMs: () => clock.nowMs(),
+    })
+  }
+
+  /** One verdict for each answer, in their order. An error is SIGNATURE_INVALID, with facts for the log. */
+  verify(answers: readonly Answer<R>[], sessionId: Buffer): AnswerVerdict[] {
+    const { bankCode, policy } = this.#options
+    if (policy === 'off' && !answers.some(({ request }) => this.#keepsEvidence(request)))
+      return answers.map(() => NOT_LOOKED_AT)
+    const verdicts = this.#verifier.verify(
+      { direction: MessageDirection.response, party: bankCode, bankCode, sessionId },
+      answers.map(({ request, response }) => ({
+        id: response.id,
+        detail: response.status,
+        key: request.key,
+        method: request.method,
+        requestHash: request.signed?.hash ?? '',
+        payload: response.payload,
+        meta: response.meta,
+        keepsEvidence: this.#keepsEvidence(request),
+      })),
+    )
+    return verdicts.map(({ error, signed }, index) => ({
+      error: error === undefined ? undefined : ofRequest(error, answers[index]?.request),
+      signed,
+    }))
+  }
+}
+
+const NOT_LOOKED_AT: AnswerVerdict = { error: undefined, signed: undefined }
+
+function ofRequest(error: LsxError, request: SignableRequest | undefined): LsxError {
+  const facts = { ...error.facts, idempotencyKey: request?.key, method: request?.method }
+  return new LsxError('SIGNATURE_INVALID', error.message, { facts, cause: error.cause })
+}

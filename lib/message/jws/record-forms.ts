@@ -1,0 +1,88 @@
+import {
+  isKey,
+  isMethod,
+  type RequestRecord,
+  type ResponseRecord,
+  requestRecordBytes,
+  responseRecordBytes,
+} from '../../frames/index.ts'
+import { LsxError } from '../../runtime/index.ts'
+import { MessageDirection } from './message.ts'
+import type { RecordForm, SignedMessage } from './signing-batch.ts'
+
+/** The request that a record belongs to, at LS. */
+export interface SignableRequest {
+  readonly key: string
+  readonly method: string
+  /** What was signed of it, the last time that it was sent. */
+  signed: SignedMessage | undefined
+}
+
+export interface OutgoingRequest<R> extends RequestRecord {
+  readonly origin: R
+}
+
+/** What a response answers, as the xchange received it. */
+export interface AnsweredRequest {
+  readonly key: string
+  readonly method: string
+  /** Hash of the signed request, empty where it was not signed. */
+  readonly messageHash: string
+}
+
+export interface OutgoingResponse extends ResponseRecord {
+  readonly answered: AnsweredRequest
+}
+
+export function requestForm<R extends SignableRequest>(
+  keepsEvidence: (request: R) => boolean,
+): RecordForm<OutgoingRequest<R>> {
+  return {
+    direction: MessageDirection.request,
+    recordBytes: requestRecordBytes,
+    check: ({ key, method }) => {
+      if (!isKey(key) || !isMethod(method))
+        throw new LsxError('BAD_REQUEST', 'an idempotency key or a method breaks its rules')
+    },
+    parts: ({ id, key, method, budgetMs, payload }, metaEntries) => ({
+      id,
+      detail: budgetMs,
+      key,
+      method,
+      requestHash: '',
+      metaEntries,
+      payload,
+    }),
+    withMeta: ({ id, key, method, budgetMs, payload, origin }, meta) => ({
+      id,
+      key,
+      method,
+      budgetMs,
+      payload,
+      meta,
+      origin,
+    }),
+    keepsEvidence: ({ origin }) => keepsEvidence(origin),
+    onSigned: ({ origin }, signed) => {
+      origin.signed = signed
+    },
+  }
+}
+
+export const responseForm: RecordForm<OutgoingResponse> = {
+  direction: MessageDirection.response,
+  recordBytes: responseRecordBytes,
+  check: () => {},
+  parts: ({ id, status, payload, answered }, metaEntries) => ({
+    id,
+    detail: status,
+    key: answered.key,
+    method: answered.method,
+    requestHash: answered.messageHash,
+    metaEntries,
+    payload,
+  }),
+  withMeta: ({ id, status, payload, answered }, meta) => ({ id, status, payload, meta, answered }),
+  keepsEvidence: () => false,
+  onSigned: () => {},
+}
