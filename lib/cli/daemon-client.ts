@@ -77,6 +77,8 @@ function reasonOf(errno: unknown): string {
   switch (errno) {
     case 'ENOENT':
       return 'there is no socket'
+    case 'ENAMETOOLONG':
+      return 'the path is longer than that of any socket'
     case 'ECONNREFUSED':
       return 'nobody listens on the socket, so lsd has ended'
     case 'EACCES':

@@ -14,7 +14,7 @@ t.test('measures our path and a peer over real processes, and says what it found
     PROGRAM,
     '--json',
     ...['--systems', 'ours,ours-durable,ws-echo', '--concurrency', '1,8', '--body', '64'],
-    ...['--rounds', '1', '--seconds', '0.2', '--chart', chart],
+    ...['--rounds', '1', '--seconds', '1', '--chart', chart],
   ])
   const { machine, runs, ratios, skipped, failed } = JSON.parse(stdout)
   t.strictSame([skipped, failed], [[], []])

@@ -30,7 +30,7 @@ async function lsctl(line: readonly string[], options?: RecordingIoOptions): Pro
 }
 
 t.test('without lsd every command says where it looked and how to start it', async (t) => {
-  const dir = join(t.testdir(), 'run')
+  const dir = join(tmpdir(), `lsctl-none-${process.pid}`)
   for (const line of ASKING_LSD) {
     const socket = join(dir, line[0] === 'send' ? 'ls.sock' : 'ls-admin.sock')
     const people = await lsctl(['--runtime-dir', dir, ...line])

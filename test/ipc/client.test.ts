@@ -323,6 +323,8 @@ t.test('connect: nobody there, a dead socket, an aborted signal', async (t) => {
   const directory = temporaryDirectory(t)
   const path = join(directory, 'ls.sock')
   t.match(await rejection(connect(path)), { code: 'CHANNEL_DOWN', facts: { path, errno: 'ENOENT' } })
+  const long = `${path}${'x'.repeat(108)}`
+  t.match(await rejection(connect(long)), { code: 'CHANNEL_DOWN', facts: { path: long, errno: 'ENAMETOOLONG' } })
   await t.rejects(connect(path, { signal: AbortSignal.abort(new Error('no')) }), { message: 'no' })
   const { server, path: live } = await startServer(t)
   const abort = new AbortController()

@@ -30,7 +30,7 @@ t.test('keys of another kind are no identity', async (t) => {
   t.throws(() => identityFromPrivateKey(generateKeyPairSync('x25519').privateKey), { ...DENIED, party: 'self' })
 })
 
-t.test('small-order points are refused: under them a signature that nobody made verifies', async (t) => {
+t.test('small-order points are refused: under them a signature that nobody made can verify', async (t) => {
   const points = smallOrderPoints()
   t.equal(points.length, 8)
   for (const point of points) t.throws(() => checkIdentityPublicKey(point), DENIED, point.toString('hex'))
@@ -39,7 +39,9 @@ t.test('small-order points are refused: under them a signature that nobody made 
   const forged = Buffer.concat([neutral, Buffer.alloc(32)])
   const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), neutral])
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
-  t.ok(verify(null, randomBytes(20), key, forged), 'the trap is real')
+  // Node 20 and 22 accept it; the OpenSSL of Node 24 does not any more. We do not depend on which.
+  const [major = 0] = process.versions.node.split('.').map(Number)
+  t.equal(verify(null, randomBytes(20), key, forged), major < 24, 'the trap is real where OpenSSL leaves it open')
 })
 
 t.test('encodings that are not canonical are refused', async (t) => {
