@@ -25,6 +25,10 @@ export function seededKey(party: string, seedName = party): SigningKey {
   return signingKey(ed25519FromSeed(createHash('sha256').update(seedName).digest()), { party })
 }
 
+export function seededKeyOf(party: string, privateKey: KeyObject): SigningKey {
+  return signingKey(privateKey, { party })
+}
+
 export function newKey(party: string, algorithm: JwsAlgorithm = 'EdDSA'): SigningKey {
   const { privateKey } =
     algorithm === 'EdDSA'
