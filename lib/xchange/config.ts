@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
+import { FSPIOP_ALGORITHMS } from '../message/fspiop/index.ts'
 import { partyField, signingFields } from '../message/jws/index.ts'
 
 const xchangeSchema = (baseDir: string) =>
@@ -62,6 +63,14 @@ const xchangeSchema = (baseDir: string) =>
               maxConnections: fields.countField(1, 10_000).default(64),
               connectTimeoutMs: fields.durationMsField(10, 60_000).default(2_000),
               maxResponseBytes: fields.countField(1_024, 1_048_576).default(262_144),
+              fspiop: z
+                .strictObject({
+                  source: z.string().min(1).max(32),
+                  destination: z.string().min(1).max(32).optional(),
+                  keyFile: fields.pathField(baseDir),
+                  algorithm: z.enum(FSPIOP_ALGORITHMS).default('RS256'),
+                })
+                .optional(),
             }),
           )
           .max(100)

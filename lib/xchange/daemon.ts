@@ -23,7 +23,7 @@ import {
   type TlsTarget,
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
-import { checkSigningMode, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
+import { checkSigningMode, loadSigningKey, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
 import {
   type Clock,
   describeError,
@@ -51,7 +51,7 @@ import { DurableOnceOnlyTable } from './durable-once-only.ts'
 import { GenerationFence, validateGeneration } from './fence.ts'
 import { XchangeGate } from './gate.ts'
 import { loadHandlerModules } from './handler-modules.ts'
-import { HttpForward } from './http-forward.ts'
+import { HttpForward, type HttpForwardOptions } from './http-forward.ts'
 import { LsLink } from './ls-link.ts'
 import type { Route } from './route.ts'
 
@@ -399,10 +399,11 @@ async function collectRoutes(
   )
   const routes = new Map<string, Route>(modules.routes)
   const forwards: HttpForward[] = []
-  for (const { methods, repeatable, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } of config.handlers
-    .http) {
+  for (const target of config.handlers.http) {
+    const { methods, repeatable, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } = target
     const tls = caFile === undefined ? {} : { tls: { ca: readFileSync(caFile, 'utf8') } }
-    const forward = new HttpForward({ url, maxConnections, connectTimeoutMs, maxResponseBytes, ...tls })
+    const fspiop = loadFspiop(target.fspiop)
+    const forward = new HttpForward({ url, maxConnections, connectTimeoutMs, maxResponseBytes, fspiop, ...tls })
     forwards.push(forward)
     for (const method of repeatable) {
       if (!methods.includes(method))
@@ -416,4 +417,10 @@ async function collectRoutes(
     }
   }
   return { routes, services: [modules, ...forwards], forwards }
+}
+
+function loadFspiop(config: XchangeConfig['handlers']['http'][number]['fspiop']): HttpForwardOptions['fspiop'] {
+  if (config === undefined) return undefined
+  const { source, destination, keyFile, algorithm } = config
+  return { key: loadSigningKey(keyFile, { party: source, algorithm }), destination }
 }

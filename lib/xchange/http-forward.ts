@@ -1,4 +1,6 @@
 import { Pool } from 'undici'
+import { signFspiop } from '../message/fspiop/index.ts'
+import type { SigningKey } from '../message/jws/index.ts'
 import { LsxError, type Service } from '../runtime/index.ts'
 import { type HandlerContext, NotReachedError } from './handler.ts'
 import { HttpExchange } from './http-exchange.ts'
@@ -20,6 +22,8 @@ export interface HttpForwardOptions {
   readonly connectTimeoutMs?: number
   /** Of one answer's body. Default 256 KiB. */
   readonly maxResponseBytes?: number
+  /** Signs each request as Mojaloop's API does; `key` is of the source. */
+  readonly fspiop?: { readonly key: SigningKey; readonly destination?: string | undefined } | undefined
 }
 
 /** After the deadline itself has ended the request: only for the case that this failed. */
@@ -29,7 +33,8 @@ const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
 /**
  * Hands requests to the bank's own system: POST with `{method, key, payload}` as JSON, bytes as base64.
- * Headers: Idempotency-Key, X-Bank-Code, X-Deadline-Ms (ms left), traceparent when the request has one.
+ * Headers: Idempotency-Key, X-Bank-Code, X-Deadline-Ms (ms left), traceparent when the request has one; with `fspiop`
+ * also those of a signature as in Mojaloop's API.
  *
  * 2xx is the answer. 4xx is a failed one with its JSON body, 5xx a failed one with `httpStatus` only. In doubt are
  * requests that were written and not answered in time or in full, and 502 and 504, with which a gateway says the same.
@@ -43,11 +48,13 @@ export class HttpForward implements Service {
   readonly #maxWaiting: number
   readonly #maxResponseBytes: number
   readonly #pool: Pool
+  readonly #fspiop: HttpForwardOptions['fspiop']
   #waiting = 0
 
   /** @throws LsxError REFUSED, party self, for a URL that cannot be used */
   constructor(options: HttpForwardOptions) {
     this.#template = options.url
+    this.#fspiop = options.fspiop
     this.#origin = urlFor(options.url, 'method').origin
     this.#headers = options.headers ?? {}
     this.#maxWaiting = options.maxWaiting ?? 1_024
@@ -96,8 +103,9 @@ export class HttpForward implements Service {
     if (signal.aborted || leftMs <= 0) {
       throw new NotReachedError('the budget was over before anything was sent', { cause: signal.reason })
     }
-    const body = JSON.stringify({ method, key, payload: toPlainValue(payload, 'json') ?? null })
-    const headers = this.#headersFor(context, leftMs)
+    const content = { method, key, payload: toPlainValue(payload, 'json') ?? null }
+    const { headers: signed, body } = this.#signed(path, content, context)
+    const headers = { ...this.#headersFor(context, leftMs), ...signed }
     const timeoutMs = Math.ceil(leftMs) + TIMEOUT_RESERVE_MS
     const exchange = new HttpExchange({
       signal,
@@ -112,6 +120,17 @@ export class HttpForward implements Service {
       exchange,
     )
     return exchange.answer
+  }
+
+  #signed(
+    uri: string,
+    content: unknown,
+    context: HandlerContext,
+  ): { headers: Readonly<Record<string, string>>; body: string } {
+    if (this.#fspiop === undefined) return { headers: {}, body: JSON.stringify(content) }
+    const { key, destination } = this.#fspiop
+    const date = new Date(context.nowMs()).toUTCString()
+    return signFspiop({ method: 'POST', uri, source: key.party, destination, date, body: content }, key)
   }
 
   #headersFor(context: HandlerContext, leftMs: number): Record<string, string> {

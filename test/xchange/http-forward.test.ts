@@ -2,8 +2,12 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { encodeMap } from '../../lib/frames/index.ts'
+import { canonicalJson, verifyFspiop } from '../../lib/message/fspiop/index.ts'
+import { VerificationCache } from '../../lib/message/jws/index.ts'
 import { HttpForward, type HttpForwardOptions } from '../../lib/xchange/http-forward.ts'
 import { DispatcherHarness, deferred } from '../support/dispatcher-harness.ts'
+import { newKey, verificationKey } from '../support/signing-keys.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 interface SeenRequest {
   readonly message: IncomingMessage
@@ -43,6 +47,32 @@ function json(response: ServerResponse, status: number, body: unknown): void {
 }
 
 const BUDGET_MS = 30_000
+
+t.test('SEC-7 what the bank is sent can be signed as in the API of Mojaloop', async (t) => {
+  const key = newKey('bank044', 'ES256')
+  const { harness, requests } = await bankSystem(t, (response) => json(response, 200, { ok: true }), {
+    path: '/transfers/{method}',
+    fspiop: { key, destination: 'core' },
+  })
+  await harness.ask({ key: 'key-7', method: 'transfer', payload: { z: 1, a: 2.5 }, budgetMs: BUDGET_MS })
+  const [request] = requests
+  if (request === undefined) throw new Error('the bank was asked')
+  const { headers, method, url } = request.message
+  const body = Buffer.from(canonicalJson(request.body))
+  const options = {
+    keys: { keysOf: () => [verificationKey(key)] },
+    cache: new VerificationCache({ clock: new VirtualClock() }),
+    nowMs: 0,
+  }
+  t.match(verifyFspiop({ headers, body, method, uri: url }, options), {
+    source: 'bank044',
+    destination: 'core',
+    body: { key: 'key-7', method: 'transfer', payload: { a: 2.5, z: 1 } },
+  })
+  t.throws(() => verifyFspiop({ headers, body: Buffer.from('{}'), method, uri: url }, options), {
+    code: 'SIGNATURE_INVALID',
+  })
+})
 
 t.test('what the bank is sent', async (t) => {
   const { harness, requests } = await bankSystem(t, (response) => json(response, 200, { balanceMinor: 5 }), {
