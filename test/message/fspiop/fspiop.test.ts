@@ -2,12 +2,7 @@ import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import t from 'tap'
 import { canonicalJson, signFspiop, verifyFspiop } from '../../../lib/message/fspiop/index.ts'
-import {
-  type JwsAlgorithm,
-  signingKey,
-  VerificationCache,
-  type VerificationKey,
-} from '../../../lib/message/jws/index.ts'
+import { type JwsAlgorithm, VerificationCache, type VerificationKey } from '../../../lib/message/jws/index.ts'
 import { newKey, verificationKey } from '../../support/signing-keys.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
