@@ -48,6 +48,8 @@ export interface LsChannelOptions<R extends ChannelRequest> {
   readonly clock: Clock
   readonly logger: Logger
   readonly maxFrameBytes: number
+  /** What goes out as a request's meta, asked as it is sent. Default: the meta that it has. */
+  readonly metaOf?: (request: R) => Buffer | undefined
   /** Runs a flush at the end of the current turn of the event loop. */
   readonly defer: (flush: () => void) => void
   /** Left out where messages are neither signed nor verified. */
@@ -92,6 +94,7 @@ export class LsChannel<R extends ChannelRequest> {
           this.#sender?.flush()
           options.observer.onPeerDraining()
         },
+        onToken: (token) => options.observer.onToken?.(token),
         onClosed: (cause, error) => this.#onClosed(cause, error),
         acceptGeneration: () => {},
       },
@@ -126,6 +129,11 @@ export class LsChannel<R extends ChannelRequest> {
 
   rekey(reason: KxReason): void {
     this.#core.rekey(reason)
+  }
+
+  /** A token for the session in force, ahead of whatever is sent later. */
+  sendToken(token: string): void {
+    this.#core.sendControl({ kind: 'token', token })
   }
 
   drop(cause: DropCause, error: LsxError | undefined, closeCode: number = CloseCode.dropped): void {
@@ -165,8 +173,8 @@ export class LsChannel<R extends ChannelRequest> {
         method: request.method,
         budgetMs: Math.max(0, Math.floor(request.expiresAtMs - nowMs)),
         payload: request.payload,
-        meta: request.meta,
         origin: request,
+        meta: this.#options.metaOf === undefined ? request.meta : this.#options.metaOf(request),
       })
     } catch (error) {
       this.#inFlight.take(request.channelId)

@@ -1,11 +1,13 @@
 import { isKey } from '../frames/index.ts'
 import { type Advanced, close, type OpenState, type SecuredState, sealed, unchanged, violation } from './advanced.ts'
 import {
+  ASKED_KX_GAP_MS,
   type ChannelConfig,
   type ChannelEffect,
   CloseCode,
   type KeyState,
   MAX_RESOLVE_KEYS,
+  MAX_TOKEN_CHARACTERS,
   type Now,
 } from './state.ts'
 
@@ -40,6 +42,15 @@ export function onControl(state: OpenState, body: Record<string, unknown>, now: 
       }
       return unchanged(state, { type: 'resolveAnswered', n, answer: { states, rememberedForMs } })
     }
+    case 'token': {
+      const { token } = body
+      const sound = typeof token === 'string' && token.length > 0 && token.length <= MAX_TOKEN_CHARACTERS
+      if (!sound) return violation(state, now, 'a token of the wrong shape')
+      return unchanged(state, { type: 'tokenReceived', token })
+    }
+    case 'rekey':
+      if (config.role !== 'ls') return violation(state, now, 'LS begins a kx itself')
+      return onRekeyAsked(state, now)
     default:
       // A later revision may say more; what we do not know does no harm here.
       return unchanged(state, { type: 'ignored', what: 'control frame of an unknown kind' })
@@ -56,6 +67,12 @@ function onPeerDraining(state: SecuredState, config: ChannelConfig): Advanced {
   const effects: ChannelEffect[] = [{ type: 'peerDraining' }]
   if (config.role === 'ls') effects.push(sealed(state.session, 'control', { kind: 'drain' }))
   return { state: { ...state, peerDraining: true }, effects }
+}
+
+/** The xchange has a new identity to prove. It may ask as often as it likes; a kx follows once in so many ms at most. */
+function onRekeyAsked(state: SecuredState, now: Now): Advanced {
+  const earliestMs = Math.max(now.monotonicMs, state.keyed.atMs + ASKED_KX_GAP_MS)
+  return unchanged({ ...state, rekeyAtMs: Math.min(state.rekeyAtMs, earliestMs) })
 }
 
 function isCount(value: unknown, maximum: number): value is number {

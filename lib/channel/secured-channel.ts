@@ -33,6 +33,8 @@ export interface ChannelObserver {
   onKxFailed(error: LsxError, reason: KxReason): void
   /** The xchange finishes what it has and takes no more. */
   onPeerDraining(): void
+  /** The peer's token for the session in force; nothing of it is verified. */
+  onToken?(token: string): void
   /** Called once. `error` is undefined where the end was orderly. */
   onClosed(cause: DropCause, error: LsxError | undefined): void
   /** An xchange writes the generation down before this returns; throwing ends the channel. */
@@ -360,6 +362,9 @@ export class SecuredChannel {
         break
       case 'resolveAnswered':
         sink.onResolveAnswered(effect.n, effect.answer)
+        break
+      case 'tokenReceived':
+        observer.onToken?.(effect.token)
         break
       case 'destroyKeys':
         if (effect.half !== 'open') effect.session.seal.destroy()

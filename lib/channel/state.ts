@@ -102,6 +102,8 @@ export type ChannelEffect =
   /** LS asks what became of these keys; each answer names its question by `n`. */
   | { readonly type: 'resolveAsked'; readonly n: number; readonly keys: readonly string[] }
   | { readonly type: 'resolveAnswered'; readonly n: number; readonly answer: KeyAnswer }
+  /** The peer's token for this session, not yet verified. */
+  | { readonly type: 'tokenReceived'; readonly token: string }
   | { readonly type: 'destroyKeys'; readonly session: Session; readonly half: 'seal' | 'open' | 'both' }
   /** The secrets of a kx that will not be continued are destroyed. */
   | { readonly type: 'abandonKx'; readonly pendingKx: PendingKx }
@@ -157,5 +159,9 @@ export const ECHO_MISSES_BEFORE_KX = 2
 export const ECHO_MISSES_BEFORE_XCHANGE_CLOSES = 4
 /** Keys in one question; LS asks for fewer where the agreed frame is small. */
 export const MAX_RESOLVE_KEYS = 256
+/** A session's token in a CONTROL frame. */
+export const MAX_TOKEN_CHARACTERS = 4_096
+/** Between the kx that an xchange asks for. */
+export const ASKED_KX_GAP_MS = 1_000
 /** The header has 16 bits for the epoch: at the last one the socket is replaced. */
 export const LAST_EPOCH = 0xffff

@@ -80,6 +80,7 @@ export class XchangeChannel {
           if (this.#core.state.name === 'draining') this.#endWhenAnswered()
           else options.observer.onPeerDraining()
         },
+        onToken: (token) => options.observer.onToken?.(token),
         onClosed: (cause, error) => {
           this.#sender?.stop()
           options.observer.onClosed(cause, error)
@@ -127,6 +128,16 @@ export class XchangeChannel {
   /** Tells LS how many requests it may have in flight from now on. */
   setWindow(windowRecords: number): void {
     this.#core.sendControl({ kind: 'window', windowRecords })
+  }
+
+  /** A token for the session in force, ahead of whatever is sent later. */
+  sendToken(token: string): void {
+    this.#core.sendControl({ kind: 'token', token })
+  }
+
+  /** Asks LS, which alone may begin one, for a new kx: this side has another identity to prove. */
+  askForKx(): void {
+    this.#core.sendControl({ kind: 'rekey' })
   }
 
   #onKxCompleted(session: Session, reason: KxReason, durationMs: number): void {

@@ -41,6 +41,19 @@ export function section<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape).prefault({} as never)
 }
 
+/** Methods that ask for a token, and the scope that it must give. */
+export const tokenMethodsField = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9._:/-]{1,64}$/, 'not a method'),
+    z.strictObject({
+      scope: z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/, 'a scope is one word of 1 to 64 characters'),
+      singleUse: z.boolean().default(false),
+    }),
+  )
+  .default({})
+
+export const sessionTokenModeField = z.enum(['off', 'offered', 'required']).default('offered')
+
 export const maxFrameBytesField = countField(1_024, 1_048_576).default(65_536)
 
 function isAddressOrRange(text: string): boolean {

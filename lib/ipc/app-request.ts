@@ -9,7 +9,7 @@ export const LONGEST_TIMEOUT_MS = 600_000
 /** Names a message on its connection; the answer carries it back. */
 export type MessageId = number | string
 
-/** What an app asks LS to route: `{op: "request", id, to, method, payload, key?, timeoutMs?, durable?}`. */
+/** What an app asks LS to route: `{op: "request", id, to, method, payload, key?, timeoutMs?, durable?, late?, token?}`. */
 export interface AppRequest {
   readonly id: MessageId
   /** Bank code. */
@@ -23,8 +23,12 @@ export interface AppRequest {
   readonly durable: boolean | undefined
   /** The app wants to hear of an outcome that comes after `in-doubt`. */
   readonly late: boolean
+  /** A JWT of the app's own, which the bank's node verifies. */
+  readonly token: string | undefined
 }
 
+const MAX_TOKEN_CHARACTERS = 4_096
+const TOKEN = /^(?=.{1,4096}$)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
 const BANK_CODE = /^[A-Za-z0-9._-]{1,32}$/
 const FIELDS: ReadonlySet<string> = new Set([
   'op',
@@ -36,12 +40,13 @@ const FIELDS: ReadonlySet<string> = new Set([
   'timeoutMs',
   'durable',
   'late',
+  'token',
 ] satisfies (keyof AppRequest | 'op')[])
 
 /** Checks a message with `op: "request"`. Throws BAD_REQUEST with the path of the first field that is wrong. */
 export function parseRequest(message: Message): AppRequest {
   for (const field of Object.keys(message)) if (!FIELDS.has(field)) throw badField(field, 'is not a field of a request')
-  const { id, to, method, payload, key, timeoutMs, durable, late } = message
+  const { id, to, method, payload, key, timeoutMs, durable, late, token } = message
   if (!isMessageId(id)) throw badField('id', 'must be a whole number from 0, or a string of 1 to 64 characters')
   if (typeof to !== 'string' || !BANK_CODE.test(to)) {
     throw badField('to', 'must be a bank code: 1 to 32 letters, digits, dots, underscores or hyphens')
@@ -57,6 +62,8 @@ export function parseRequest(message: Message): AppRequest {
   }
   if (!isAbsent(durable) && typeof durable !== 'boolean') throw badField('durable', 'must be true or false')
   if (!isAbsent(late) && typeof late !== 'boolean') throw badField('late', 'must be true or false')
+  if (!isAbsent(token) && !(typeof token === 'string' && TOKEN.test(token)))
+    throw badField('token', `must be a JWT in compact form of at most ${MAX_TOKEN_CHARACTERS} characters`)
   return {
     id,
     to,
@@ -66,6 +73,7 @@ export function parseRequest(message: Message): AppRequest {
     timeoutMs: timeoutMs ?? DEFAULT_TIMEOUT_MS,
     durable: durable ?? undefined,
     late: late ?? false,
+    token: token ?? undefined,
   }
 }
 

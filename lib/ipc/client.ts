@@ -37,6 +37,8 @@ export interface RequestOptions {
   /** 1 to 600,000; default 30,000. */
   readonly timeoutMs?: number
   readonly durable?: boolean
+  /** A JWT that the bank's node asks for, of an issuer that it trusts. */
+  readonly token?: string
   /** Ends the wait with the signal's reason. The request may run all the same. */
   readonly signal?: AbortSignal
   /** LS has taken the request and waits for the channel. */
@@ -118,6 +120,7 @@ export class LsClient {
         key,
         timeoutMs,
         durable: options.durable,
+        token: options.token,
         late: onSettled === undefined ? undefined : true,
       })
       const overdueAtMs = this.#overdueAtMs(timeoutMs)

@@ -18,6 +18,7 @@ import {
 import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
 import { checkSigningMode, LsSigning, type SigningMaterial } from '../message/jws/index.ts'
 import { describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
+import { BankTokens, tokenMetaBytes } from './bank-tokens.ts'
 import type { BankConfig, LsConfig } from './config.ts'
 import { type Deferred, deferred, settledOrAborted } from './deferred.ts'
 import type { KxRecord } from './kx-record.ts'
@@ -32,6 +33,7 @@ const NO_BYTES = Buffer.alloc(0)
 /** A socket on its way to being the link's channel. */
 interface Candidate {
   readonly channel: LsChannel<RoutedRequest>
+  readonly tokens: BankTokens
   readonly address: string
   readonly certificateNotAfter: Date
   /** Resolves when keyed, rejects when it ends before. */
@@ -90,6 +92,7 @@ export class BankLink {
         maxFrameBytes: context.config.frames.maxFrameBytes,
         durable: context.durable,
         onUnverified: (error) => context.refusals.record(error, { bankCode: bank.code }),
+        addedMetaBytes: (request) => tokenMetaBytes(request, context.tokenMethods),
         clock: context.clock,
         logger: this.#logger,
       },
@@ -107,6 +110,11 @@ export class BankLink {
 
   get inFlight(): number {
     return this.#active?.channel.inFlight ?? 0
+  }
+
+  /** Unix ms; undefined while the bank has no valid token here. */
+  get peerTokenExpiresAtMs(): number | undefined {
+    return this.#active?.tokens.session.peerExpiresAtMs
   }
 
   get lastFailure(): LinkFailure | undefined {
@@ -302,6 +310,10 @@ export class BankLink {
   ): Candidate {
     const { config, clock } = this.#context
     const binding = config.kx.channelBinding ? exporter : NO_BYTES
+    const tokens = new BankTokens(this.#context, this.bank.code, {
+      send: (token) => channel.sendToken(token),
+      onRefused: (error) => channel.drop('policy', error, CloseCode.refused),
+    })
     const channel: LsChannel<RoutedRequest> = new LsChannel<RoutedRequest>({
       config: {
         role: 'ls',
@@ -312,7 +324,12 @@ export class BankLink {
       socket,
       owner: this.lane,
       observer: {
-        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(candidate, session, reason, durationMs),
+        onKxCompleted: (session, reason, durationMs) => {
+          // Before any request: the node looks for this token when the first one comes.
+          tokens.session.sessionBegan(session)
+          this.#onKxCompleted(candidate, session, reason, durationMs)
+        },
+        onToken: (token) => tokens.session.tokenReceived(token),
         onKxFailed: (error, reason) => this.#onKxFailed(error, reason),
         onPeerDraining: () => {
           this.#logger.info({}, 'the xchange is draining; requests wait for its return')
@@ -324,16 +341,20 @@ export class BankLink {
             })
           }
         },
-        onClosed: (cause, error) => this.#onClosed(candidate, cause, error),
+        onClosed: (cause, error) => {
+          tokens.stop()
+          this.#onClosed(candidate, cause, error)
+        },
       },
       counters: this.counters,
       clock,
       logger: this.#logger,
       maxFrameBytes: config.frames.maxFrameBytes,
+      metaOf: (request) => tokens.metaOf(request),
       defer: this.#context.defer,
       signing: this.#signing,
     })
-    const candidate: Candidate = { channel, ...peer, keyed: deferred(), ended: deferred() }
+    const candidate: Candidate = { channel, tokens, ...peer, keyed: deferred(), ended: deferred() }
     this.#candidate = candidate
     if (this.#active === undefined) this.#enter({ name: 'securing', sinceMs: this.#nowMs(), channel }, {})
     return candidate

@@ -63,6 +63,14 @@ const lsSchema = (baseDir: string) =>
       retryMs: fields.durationMsField(100).default(30_000),
       channelBinding: z.boolean().default(true),
     }),
+    tokens: fields.section({
+      session: fields.sessionTokenModeField,
+      lifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
+      requestLifetimeMs: fields.durationMsField(1_000, 86_400_000).default(300_000),
+      clockToleranceMs: fields.durationMsField(0, 60_000).default(5_000),
+      rotateKeyEveryMs: fields.durationMsField(60_000).default(86_400_000),
+      methods: fields.tokenMethodsField,
+    }),
     rekey: fields.section({
       afterMs: fields.durationMsField(1_000, 7_000_000).default(3_600_000),
       afterFrames: fields.countField(2, 16_000_000).default(1_048_576),

@@ -14,6 +14,7 @@ import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } f
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { SigningMaterial } from '../message/jws/index.ts'
+import { type MethodScope, TokenKeys } from '../message/jwt/index.ts'
 import {
   type Clock,
   describeError,
@@ -94,6 +95,10 @@ function loadSigning(
   { clock, logger }: Pick<LsDaemonOptions, 'clock' | 'logger'>,
 ): SigningMaterial | undefined {
   return config === undefined ? undefined : new SigningMaterial({ config, party: config.party, clock, logger })
+}
+
+function tokenMethodsOf(config: LsConfig): ReadonlyMap<string, MethodScope> {
+  return new Map(Object.entries(config.tokens.methods))
 }
 
 /** The switch: puts all parts together, starts them in order and stops them in reverse. */
@@ -233,6 +238,8 @@ export class LsDaemon {
       secureContext: createSecureContext(material),
       identity,
       signing,
+      tokenKeys: new TokenKeys(clock),
+      tokenMethods: tokenMethodsOf(config),
       staticKeys: newX25519KeyPair(),
       generation,
       dialSlots: new DialSlots(config.reconnect.maxConcurrentDials),
@@ -320,6 +327,7 @@ export class LsDaemon {
     const material = loadOwnMaterial(config)
     context.signing?.reload()
     context.config = config
+    context.tokenMethods = tokenMethodsOf(config)
     context.secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)

@@ -9,6 +9,7 @@ const RELOADED: ReadonlySet<string> = new Set([
   'durable.default',
   'kx',
   'rekey',
+  'tokens',
   'echo',
   'drain',
   'banks',

@@ -41,6 +41,8 @@ export interface LaneOptions {
   readonly durable: DurableRequests
   /** A response came whose signature is not good. */
   readonly onUnverified?: (error: LsxError) => void
+  /** Room for what is added to the request's meta as it is sent. */
+  readonly addedMetaBytes?: (request: RoutedRequest) => number
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -277,9 +279,11 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
 
   #tooLarge(request: RoutedRequest): Settlement | undefined {
     const maxBodyBytes = this.#channel?.maxBodyBytes ?? this.#options.maxFrameBytes - HEADER_BYTES - TAG_BYTES
-    if (request.payload.length + (request.meta?.length ?? 0) + RECORD_OVERHEAD_BYTES <= maxBodyBytes) return undefined
+    const addedBytes = this.#options.addedMetaBytes?.(request) ?? 0
+    if (request.payload.length + (request.meta?.length ?? 0) + addedBytes + RECORD_OVERHEAD_BYTES <= maxBodyBytes)
+      return undefined
     const { key, method, payload, meta } = request
-    const bytes = requestRecordBytes({ id: U32_MAX, key, method, budgetMs: U32_MAX, payload, meta })
+    const bytes = requestRecordBytes({ id: U32_MAX, key, method, budgetMs: U32_MAX, payload, meta }) + addedBytes
     if (bytes <= maxBodyBytes) return undefined
     return {
       outcome: 'refused',

@@ -25,7 +25,7 @@ export class Router implements IpcHandler {
   onMessage(connection: IpcConnection, message: Message): void {
     if (message.op !== 'request')
       throw new LsxError('BAD_REQUEST', 'op: apps send "request"; operators have their own socket')
-    const { id, to, method, payload, key, timeoutMs, durable, late } = parseRequest(message)
+    const { id, to, method, payload, key, timeoutMs, durable, late, token } = parseRequest(message)
     const acceptedAtMs = this.#clock.monotonicMs()
     const link = this.#registry.get(to)
     const request = new RoutedRequest({
@@ -39,6 +39,7 @@ export class Router implements IpcHandler {
       timeoutMs,
       durable: durable ?? link?.bank.durable ?? this.#durableByDefault(),
       wantsLate: late,
+      token,
     })
     const refusal = this.#refusalOf(to, link)
     if (refusal === undefined) link?.lane.submit(request)

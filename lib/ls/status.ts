@@ -18,6 +18,8 @@ export interface BankStatus {
   readonly epoch: number | undefined
   readonly peerAddress: string | undefined
   readonly certificateNotAfter: string | undefined
+  /** Until when the bank's service token of this session holds; undefined where there is none. */
+  readonly tokenNotAfter: string | undefined
   readonly nextDialInMs: number | undefined
   readonly lastFailure: { at: string; cause: string; code: string | undefined; message: string } | undefined
   readonly inFlight: number
@@ -44,6 +46,8 @@ export function bankStatus(link: BankLink, uptime: UptimeLedger, clock: Clock): 
     epoch: session?.epoch,
     peerAddress: peer?.address,
     certificateNotAfter: peer?.certificateNotAfter.toISOString(),
+    tokenNotAfter:
+      link.peerTokenExpiresAtMs === undefined ? undefined : new Date(link.peerTokenExpiresAtMs).toISOString(),
     nextDialInMs: link.nextDialAtMs === undefined ? undefined : Math.max(0, Math.round(link.nextDialAtMs - nowMs)),
     lastFailure:
       lastFailure === undefined

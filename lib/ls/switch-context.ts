@@ -2,6 +2,7 @@ import type { SecureContext } from 'node:tls'
 import type { DialSlots, RefusalLog } from '../channel/index.ts'
 import type { Identity, KeyPair } from '../kx/index.ts'
 import type { SigningMaterial } from '../message/jws/index.ts'
+import type { MethodScope, TokenKeys } from '../message/jwt/index.ts'
 import type { Clock, Logger } from '../runtime/index.ts'
 import type { Table } from '../store/index.ts'
 import type { LsConfig } from './config.ts'
@@ -10,13 +11,17 @@ import type { KxRecord } from './kx-record.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { UptimeLedger } from './uptime/index.ts'
 
-/** What all banks of one LS share. `config` and `secureContext` change at a reload: read them when needed. */
+/** What all banks of one LS share. `config`, `secureContext`, `identity` and `tokenMethods` change at a reload: read them when needed. */
 export interface SwitchContext {
   config: LsConfig
   secureContext: SecureContext
-  readonly identity: Identity
   /** Left out where messages are neither signed nor verified. */
   readonly signing?: SigningMaterial | undefined
+  identity: Identity
+  /** Signs the tokens of LS's requests. */
+  readonly tokenKeys: TokenKeys
+  /** Methods for whose requests LS makes a token, of `config`. */
+  tokenMethods: ReadonlyMap<string, MethodScope>
   /** LS's kx key pair lives as long as the process. */
   readonly staticKeys: KeyPair
   /** LS's fencing number. */

@@ -33,6 +33,33 @@ const xchangeSchema = (baseDir: string) =>
         timeoutMs: fields.durationMsField(100, 60_000).default(5_000),
         channelBinding: z.boolean().default(true),
       }),
+      tokens: fields.section({
+        session: fields.sessionTokenModeField,
+        lifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
+        maxRequestLifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
+        clockToleranceMs: fields.durationMsField(0, 60_000).default(5_000),
+        rotateKeyEveryMs: fields.durationMsField(60_000).default(86_400_000),
+        maxCached: fields.countField(1, 1_048_576).default(4_096),
+        maxSpent: fields.countField(1, 10_000_000).default(100_000),
+        methods: fields.tokenMethodsField,
+        issuers: z
+          .array(
+            z.strictObject({
+              issuer: z.string().min(1).max(256),
+              keysFile: fields.pathField(baseDir),
+              algorithms: z
+                .array(z.enum(['EdDSA', 'ES256', 'RS256', 'PS256']))
+                .min(1)
+                .default(['EdDSA']),
+              audience: z.string().min(1).max(256).optional(),
+              scopes: z.array(z.string().min(1).max(64)).min(1).max(100).optional(),
+              maxLifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
+              singleUse: z.boolean().default(false),
+            }),
+          )
+          .max(32)
+          .default([]),
+      }),
       reconnect: fields.section({
         minDelayMs: fields.durationMsField(1, 60_000).default(100),
         maxDelayMs: fields.durationMsField(1, 3_600_000).default(30_000),

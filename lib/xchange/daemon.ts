@@ -54,6 +54,7 @@ import { loadHandlerModules } from './handler-modules.ts'
 import { HttpForward, type HttpForwardOptions } from './http-forward.ts'
 import { LsLink } from './ls-link.ts'
 import type { Route } from './route.ts'
+import { loadIssuers, XchangeTokens } from './tokens.ts'
 
 export interface XchangeDaemonOptions {
   readonly config: XchangeConfig
@@ -76,7 +77,8 @@ export async function checkXchangeFiles(
 ): Promise<void> {
   const { config } = options
   loadOwnMaterial(config)
-  identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+  loadIdentity(config)
+  loadIssuers(config)
   readPins(config)
   loadSigning(config, { clock: systemClock, logger: silentLogger })
   new AllowList(config.ls.allow)
@@ -88,6 +90,10 @@ export async function checkXchangeFiles(
 function loadOwnMaterial(config: XchangeConfig): TlsMaterial {
   const expected = xchangeSpiffeId(config.trustDomain, config.bankCode)
   return checkedParty(loadTlsMaterial(config.tls), expected, config.tls.certFile)
+}
+
+function loadIdentity(config: XchangeConfig): Identity {
+  return identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
 }
 
 function readPins(config: XchangeConfig): readonly Buffer[] {
@@ -121,6 +127,8 @@ export class XchangeDaemon {
   readonly #refusals: RefusalLog
   #secureContext: ReturnType<typeof createSecureContext> | undefined
   #pins: readonly Buffer[] = []
+  #identity: Identity | undefined
+  #tokens: XchangeTokens | undefined
   #draining = false
   #stopped: Promise<void> | undefined
   readonly #dialling = new AbortController()
@@ -151,7 +159,7 @@ export class XchangeDaemon {
     const material = loadOwnMaterial(config)
     this.#noteCertificate(material)
     this.#secureContext = createSecureContext(material)
-    const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
+    this.#identity = loadIdentity(config)
     this.#pins = readPins(config)
     this.#signing = loadSigning(config, { clock, logger })
     this.#lock = await lockStore(config.storeDir)
@@ -183,11 +191,14 @@ export class XchangeDaemon {
     })
     const fence = new GenerationFence(fences)
     const signing = this.#newSigning()
+    const tokens = new XchangeTokens(config, clock, () => this.#ownIdentity())
+    this.#tokens = tokens
     const { routes, services } = await collectRoutes(this.#options, signal)
     const dispatcher = createDispatcher({
       bankCode: config.bankCode,
       routes,
       onceOnly,
+      authorization: tokens,
       clock,
       logger,
       maxConcurrent: config.requests.maxConcurrent,
@@ -195,7 +206,7 @@ export class XchangeDaemon {
       maxPayloadBytes: config.frames.maxFrameBytes - 256 - (signing?.growthBytes ?? 0),
     })
     this.#dispatcher = dispatcher
-    const link = this.#createLink({ identity, fence, dispatcher, onceOnly, signing })
+    const link = this.#createLink({ tokens, fence, dispatcher, onceOnly, signing })
     this.#link = link
     await this.#services.start(
       [onceOnly, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
@@ -226,8 +237,11 @@ export class XchangeDaemon {
     const config = reloadConfig()
     const material = loadOwnMaterial(config)
     const pins = readPins(config)
+    const identity = loadIdentity(config)
+    this.#tokens?.renewIssuers(config)
     this.#signing?.reload()
     this.#pins = pins
+    this.#takeIdentity(identity)
     this.#secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)
@@ -248,24 +262,37 @@ export class XchangeDaemon {
     return this.#signing === undefined ? [] : [this.#signing]
   }
 
+  /** Proven in the next kx, which LS is asked for at once. The session that serves goes on until then. */
+  #takeIdentity(identity: Identity): void {
+    if (this.#identity?.publicKey.equals(identity.publicKey) === true) return
+    this.#identity = identity
+    this.#link?.askForKx()
+  }
+
+  #ownIdentity(): Identity {
+    if (this.#identity === undefined) throw new LsxError('INTERNAL', 'the identity is not loaded')
+    return this.#identity
+  }
+
   #createLink(parts: {
-    identity: Identity
+    tokens: XchangeTokens
     fence: GenerationFence
     dispatcher: Dispatcher
     onceOnly: DurableOnceOnlyTable
     signing: XchangeSigning | undefined
   }): LsLink {
-    const { identity, fence, dispatcher, onceOnly, signing } = parts
+    const { tokens, fence, dispatcher, onceOnly, signing } = parts
     const { config, clock, logger } = this.#options
     const boot = newBootId().subarray(8)
     return new LsLink({
       config,
-      identity,
+      identity: () => this.#ownIdentity(),
+      tokens,
       pins: () => this.#pins,
       bootId: () => Buffer.concat([onceOnly.memoryId, boot]),
       highestGeneration: () => fence.highest,
       acceptGeneration: (generation) => fence.accept(generation),
-      onRequest: (request, respond) => dispatcher.dispatch(request, respond),
+      onRequest: (request, respond, origin) => dispatcher.dispatch(request, respond, origin),
       onResolve: (keys) => ({
         states: keys.map((key) => dispatcher.stateOf(key) ?? this.#stateOf(onceOnly, key)),
         rememberedForMs: Math.max(0, Math.floor(clock.nowMs() - onceOnly.rememberedSinceMs)),

@@ -1,5 +1,14 @@
 import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord, ResponseStatus } from '../frames/index.ts'
-import { type Clock, describeError, type ErrorCode, failpoint, type Logger, LsxError } from '../runtime/index.ts'
+import type { SessionTokens } from '../message/jwt/index.ts'
+import {
+  type Clock,
+  describeError,
+  type ErrorCode,
+  failpoint,
+  type Logger,
+  LsxError,
+  toLsxError,
+} from '../runtime/index.ts'
 import { Admission } from './admission.ts'
 import { Execution, type Respond } from './execution.ts'
 import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
@@ -23,7 +32,7 @@ export interface Dispatcher {
    * Takes a request. `respond` is called once, now or later, perhaps after the budget is over; never for a handler that
    * does not come back.
    */
-  dispatch(request: RequestRecord, respond: Respond): void
+  dispatch(request: RequestRecord, respond: Respond, origin?: RequestOrigin): void
   /**
    * Answers a request that must not be executed: refused with this code, or in doubt where its key was used before, of
    * which nothing more is told.
@@ -39,10 +48,23 @@ export interface Dispatcher {
   stop(): void
 }
 
+/** Whether a request may be run, once everything else says that it may. */
+export interface Authorization {
+  asksFor(method: string): boolean
+  /** Returns, or resolves, for a request that may pass. Throws LsxError for one that may not. */
+  check(bearer: { method: string; idempotencyKey: string; token: unknown }, origin: RequestOrigin): void | Promise<void>
+}
+
+/** The channel that a request came over. */
+export interface RequestOrigin {
+  readonly tokens?: SessionTokens | undefined
+}
+
 export interface DispatcherOptions {
   readonly bankCode: string
   readonly routes: Routes
   readonly onceOnly: OnceOnlyTable
+  readonly authorization?: Authorization | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Requests at work at once; more are refused with BUSY. Default 1,024. */
@@ -81,6 +103,7 @@ class OnceOnlyDispatcher implements Dispatcher {
   readonly #logger: Logger
   readonly #admission: Admission
   readonly #responses: ResponseWriter
+  readonly #authorization: Authorization | undefined
   readonly #maxRepetitionsWaiting: number
   readonly #running: RunningExecutions
   /** Of repeatable methods. */
@@ -89,6 +112,7 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#onceOnly = options.onceOnly
+    this.#authorization = options.authorization
     this.#clock = options.clock
     this.#logger = options.logger
     this.#maxRepetitionsWaiting = options.maxRepetitionsWaiting ?? 16
@@ -117,7 +141,7 @@ class OnceOnlyDispatcher implements Dispatcher {
     return this.#running.size
   }
 
-  dispatch(request: RequestRecord, respond: Respond): void {
+  dispatch(request: RequestRecord, respond: Respond, origin: RequestOrigin = {}): void {
     const twin = this.#running.get(request.key)
     if (twin !== undefined) {
       this.#joinTwin(twin, request, respond)
@@ -128,10 +152,10 @@ class OnceOnlyDispatcher implements Dispatcher {
         ? this.#admission.admit(request, respond, this.#running.size)
         : ('SHUTTING_DOWN' satisfies ErrorCode)
     if (!(admitted instanceof Execution)) {
-      this.#refuseUnlessKnown(request, respond, admitted)
+      this.#refuseUnlessKnown(request, respond, admitted, origin)
       return
     }
-    this.#begin(admitted)
+    this.#begin(admitted, origin)
   }
 
   stateOf(key: string): 'begun' | 'done' | undefined {
@@ -165,7 +189,42 @@ class OnceOnlyDispatcher implements Dispatcher {
   }
 
   /** In the table of the running before the once-only table is asked: a repetition that comes meanwhile joins it. */
-  #begin(execution: Execution): void {
+  #begin(execution: Execution, origin: RequestOrigin): void {
+    const { key: idempotencyKey, method, meta } = execution.invocation
+    const authorization = this.#authorization
+    if (authorization?.asksFor(method) !== true) {
+      this.#beginKey(execution)
+      return
+    }
+    this.#running.add(execution)
+    whenSettled(
+      () => authorization.check({ method, idempotencyKey, token: meta.token }, origin),
+      () => this.#beginKey(execution),
+      (error) => this.#notAuthorized(execution, toLsxError(error)),
+    )
+  }
+
+  /** The key is not begun by this request. Where an earlier one did, that is all that this one is told. */
+  #notAuthorized(execution: Execution, error: LsxError): void {
+    const { invocation, request } = execution
+    invocation.log.warn(
+      { audit: true, code: error.code, error: describeError(error) },
+      `refused a request: ${error.message}`,
+    )
+    whenSettled(
+      () => this.#recent.find(request.key, request) ?? this.#onceOnly.find(request.key, execution.digest),
+      (known) => {
+        const code = error.code === 'BUSY' ? 'BUSY' : 'TOKEN_INVALID'
+        this.#settle(execution, known === undefined ? this.#responses.refused(code) : this.#responses.inDoubt)
+      },
+      (failure) => {
+        invocation.log.error({ error: describeError(failure) }, 'the once-only table cannot be read')
+        this.#settle(execution, this.#responses.inDoubt)
+      },
+    )
+  }
+
+  #beginKey(execution: Execution): void {
     this.#running.add(execution)
     const { key } = execution.request
     const recent = this.#recent.find(key, execution.request)
@@ -200,11 +259,12 @@ class OnceOnlyDispatcher implements Dispatcher {
     }
   }
 
-  #refuseUnlessKnown(request: RequestRecord, respond: Respond, code: ErrorCode): void {
+  #refuseUnlessKnown(request: RequestRecord, respond: Respond, code: ErrorCode, origin: RequestOrigin): void {
     whenSettled(
       () => this.#recent.find(request.key, request) ?? this.#onceOnly.find(request.key, requestDigest(request)),
       (known) => {
-        if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, respond)) return
+        if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, respond, origin))
+          return
         const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known)
         this.#send(respond, request.id, response)
       },
@@ -222,7 +282,7 @@ class OnceOnlyDispatcher implements Dispatcher {
    * LS asks what became of a key long after the request's own time, and the bank can tell then as well as before. False
    * where the handler cannot be asked.
    */
-  #settleDoubt(request: RequestRecord, respond: Respond): boolean {
+  #settleDoubt(request: RequestRecord, respond: Respond, origin: RequestOrigin): boolean {
     const twin = this.#running.get(request.key)
     if (twin !== undefined) {
       this.#joinTwin(twin, request, respond)
@@ -230,7 +290,7 @@ class OnceOnlyDispatcher implements Dispatcher {
     }
     const admitted = this.#admission.admitInquiry(request, respond, this.#running.size)
     if (!(admitted instanceof Execution) || admitted.route.inquire === undefined) return false
-    this.#begin(admitted)
+    this.#begin(admitted, origin)
     return true
   }
 

@@ -16,12 +16,16 @@ import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
 import type { Identity, Session, XchangeKxConfig } from '../kx/index.ts'
 import { type Clock, describeError, type Logger, LsxError } from '../runtime/index.ts'
 import type { XchangeConfig } from './config.ts'
+import type { RequestOrigin } from './dispatcher.ts'
+import type { XchangeTokens } from './tokens.ts'
 
 const NO_BYTES = Buffer.alloc(0)
 
 export interface LsLinkOptions {
   readonly config: XchangeConfig
-  readonly identity: Identity
+  /** Asked at each kx. */
+  readonly identity: () => Identity
+  readonly tokens: Pick<XchangeTokens, 'sessionTokens'>
   /** Ed25519, 32 bytes each. */
   readonly pins: () => readonly Buffer[]
   /** 16 bytes: 8 that name the memory of keys, and 8 that are new at each start. */
@@ -29,7 +33,11 @@ export interface LsLinkOptions {
   /** The highest generation accepted so far; on disk before `acceptGeneration` returns. */
   readonly highestGeneration: () => number
   readonly acceptGeneration: (generation: number) => void
-  readonly onRequest: (request: RequestRecord, respond: (response: ResponseRecord) => void) => void
+  readonly onRequest: (
+    request: RequestRecord,
+    respond: (response: ResponseRecord) => void,
+    origin: RequestOrigin,
+  ) => void
   /** What became of these keys. */
   readonly onResolve: (keys: readonly string[]) => KeyAnswer | Promise<KeyAnswer>
   /** Left out where messages are neither signed nor verified. */
@@ -83,6 +91,11 @@ export class LsLink {
     return { ended: leg.ended }
   }
 
+  /** Asks LS for a new kx, to prove another identity. */
+  askForKx(): void {
+    if (this.session !== undefined) this.#active?.channel.askForKx()
+  }
+
   drop(): void {
     this.#active?.channel.drop('local', undefined)
     this.#candidate?.channel.drop('local', undefined)
@@ -107,7 +120,12 @@ export class LsLink {
   #open(socket: ChannelSocket, exporter: Buffer, address: string): { keyed: Promise<void>; ended: Promise<void> } {
     const { config, clock, logger, onRequest, onResolve, defer, signing } = this.#options
     this.#candidate?.channel.drop('local', superseded(), CloseCode.superseded)
-    const channel = new XchangeChannel({
+    const tokens = this.#options.tokens.sessionTokens({
+      send: (token) => channel.sendToken(token),
+      onRefused: (error) => channel.drop('policy', error, CloseCode.refused),
+    })
+    const origin: RequestOrigin = { tokens }
+    const channel: XchangeChannel = new XchangeChannel({
       config: {
         role: 'xchange',
         bankCode: config.bankCode,
@@ -115,13 +133,20 @@ export class LsLink {
         newKx: (epoch) => this.#newKx(epoch, config.kx.channelBinding ? exporter : NO_BYTES),
       },
       socket,
-      onRequest,
+      onRequest: (request, respond) => onRequest(request, respond, origin),
       onResolve,
       observer: {
-        onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(leg, session, reason, durationMs),
+        onKxCompleted: (session, reason, durationMs) => {
+          tokens.sessionBegan(session)
+          this.#onKxCompleted(leg, session, reason, durationMs)
+        },
+        onToken: (token) => tokens.tokenReceived(token),
         onKxFailed: (error) => this.#onKxFailed(leg, error),
         onPeerDraining: () => logger.info({}, 'LS is draining; it will come back by itself'),
-        onClosed: (cause, error) => this.#onClosed(leg, cause, error),
+        onClosed: (cause, error) => {
+          tokens.stop()
+          this.#onClosed(leg, cause, error)
+        },
         acceptGeneration: (generation) => this.#options.acceptGeneration(generation),
       },
       counters: this.counters,
@@ -147,13 +172,13 @@ export class LsLink {
   }
 
   #newKx(epoch: number, exporter: Buffer): XchangeKxConfig {
-    const { config, identity, bootId } = this.#options
+    const { config, bootId } = this.#options
     return {
       bankCode: config.bankCode,
       highestGeneration: this.#options.highestGeneration(),
       exporter,
       newKeyPair: newX25519KeyPair,
-      identity,
+      identity: this.#options.identity(),
       pinnedIdentities: this.#options.pins(),
       offer: { windowRecords: config.requests.window, maxFrameBytes: config.frames.maxFrameBytes, bootId: bootId() },
       epoch,

@@ -7,7 +7,7 @@ const payload = Buffer.from([0x80])
 const request = { op: 'request', id: 7, to: '044', method: 'accounts/balance.v1', payload }
 
 t.test('a complete request', async (t) => {
-  const full = { ...request, key: 'k-1', timeoutMs: 5000, durable: true, late: true }
+  const full = { ...request, key: 'k-1', timeoutMs: 5000, durable: true, late: true, token: 'aa.bb.cc' }
   const { op: _, ...fields } = full
   t.strictSame(parseRequest(full), fields)
 })
@@ -29,6 +29,7 @@ t.test('each field is checked and named', async (t) => {
     ['key', ['', 'x'.repeat(65), 'ü'.repeat(33), '\ud800', 5]],
     ['timeoutMs', [0, -1, 1.5, 600_001, '5s', Number.NaN]],
     ['durable', ['yes', 1]],
+    ['token', ['', 'a.b', 'a.b.c.d', 'a.b.c=', 'a.b.c\n', `a.b.${'c'.repeat(4_093)}`, 5, {}]],
     ['timeoutMS', [5000]],
   ]
   for (const [path, values] of bad) {

@@ -24,6 +24,7 @@ import { RoutedRequest } from '../../lib/ls/routed-request.ts'
 import { Router } from '../../lib/ls/router.ts'
 import type { SwitchContext } from '../../lib/ls/switch-context.ts'
 import { RollingLog, UptimeLedger } from '../../lib/ls/uptime/index.ts'
+import { TokenKeys } from '../../lib/message/jwt/index.ts'
 import { silentLogger } from '../../lib/runtime/index.ts'
 import { VirtualLink } from '../support/channel-link.ts'
 import { type RecordingLogger, recordingLogger } from '../support/channel-log.ts'
@@ -229,6 +230,8 @@ export class SwitchHarness {
       config,
       secureContext: createSecureContext(),
       identity: this.identity,
+      tokenKeys: new TokenKeys(clock),
+      tokenMethods: new Map(),
       staticKeys: newKeyPair(),
       generation: GENERATION,
       dialSlots: new DialSlots(4),

@@ -14,6 +14,7 @@ export function bankStatus(changes: Partial<BankStatus> = {}): BankStatus {
     epoch: 3,
     peerAddress: '127.0.0.1',
     certificateNotAfter: '2027-01-01T00:00:00.000Z',
+    tokenNotAfter: undefined,
     nextDialInMs: undefined,
     lastFailure: undefined,
     inFlight: 2,
