@@ -9,6 +9,7 @@ export {
   readSecretFile,
   reasonOf,
   SECRET_MODE,
+  syncDirectory,
   writeFileAtomic,
 } from './files.ts'
 export {
@@ -17,7 +18,9 @@ export {
   type IdentityFiles,
   identityPublicKey,
   loadIdentityKey,
+  pinFileOf,
   readIdentityPin,
+  writePinFile,
 } from './identity.ts'
 export { type IssuedFiles, type IssueOptions, issueCertificate } from './issue.ts'
 export {

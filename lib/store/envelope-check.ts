@@ -14,10 +14,29 @@ const CHECK_PLACE = recordPlace(Buffer.alloc(0), CHECK_KEY)
  */
 export function checkEnvelope(root: RootDatabase<Buffer, Buffer>, path: string, envelope: Envelope): void {
   const bytes = root.getBinary(CHECK_KEY)
-  const name = bytes === undefined ? nameWithoutRecord(root, envelope) : openedName(path, bytes)
-  if (name !== envelope.name) throw refused(path, name, envelope.name)
-  if (bytes !== undefined) return
-  root.putSync(CHECK_KEY, checksumEnvelope.enclose(CHECK_PLACE, Buffer.from(envelope.name)))
+  const names = bytes === undefined ? [nameWithoutRecord(root, envelope)] : openedNames(path, bytes)
+  const opens = envelope.opens ?? [envelope.name]
+  const unknown = names.find((name) => !opens.includes(name))
+  if (unknown !== undefined) throw refused(path, unknown, envelope.name)
+  if (bytes === undefined || !names.includes(envelope.name)) noteNames(root, [...new Set([envelope.name, ...names])])
+}
+
+/** The names of all envelopes that records of this store may have. On disk when it returns. */
+export function noteNames(root: RootDatabase<Buffer, Buffer>, names: readonly string[]): void {
+  root.putSync(CHECK_KEY, checksumEnvelope.enclose(CHECK_PLACE, Buffer.from(names.join('\n'))))
+}
+
+/** As noted. @throws LsxError INTERNAL when the record is damaged */
+export function notedNames(root: RootDatabase<Buffer, Buffer>, path: string): readonly string[] {
+  const bytes = root.getBinary(CHECK_KEY)
+  return bytes === undefined ? [] : openedNames(path, bytes)
+}
+
+/** Names of the tables, also of those that nobody has opened. */
+export function tableNames(root: RootDatabase<Buffer, Buffer>): readonly string[] {
+  return Array.from(root.getKeys({}), (key) => Buffer.from(key).toString()).filter(
+    (name) => name !== CHECK_KEY.toString(),
+  )
 }
 
 /** A new store takes any envelope; one that has tables and no record comes from before there was another than this. */
@@ -26,9 +45,9 @@ function nameWithoutRecord(root: RootDatabase<Buffer, Buffer>, envelope: Envelop
   return entryCount === 0 ? envelope.name : checksumEnvelope.name
 }
 
-function openedName(path: string, bytes: Buffer): string {
+function openedNames(path: string, bytes: Buffer): readonly string[] {
   const body = checksumEnvelope.open(CHECK_PLACE, bytes)
-  if (body !== undefined) return body.toString()
+  if (body !== undefined) return body.toString().split('\n')
   throw new LsxError('INTERNAL', `the store ${path} is damaged: restore it or move it away`, { facts: { path } })
 }
 

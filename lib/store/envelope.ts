@@ -7,9 +7,13 @@ import { createHash } from 'node:crypto'
 export interface Envelope {
   /** Which envelope, and of which key: what was enclosed under one name opens under the same. Not a secret. */
   readonly name: string
+  /** Names of all whose records it opens, its own first. Default: its own. */
+  readonly opens?: readonly string[]
   enclose(place: Buffer, body: Buffer): Buffer
   /** The body, or undefined when these are not the bytes that were enclosed for this place. */
   open(place: Buffer, bytes: Buffer): Buffer | undefined
+  /** False for a record that this envelope would enclose otherwise now: with another key. Default: always true. */
+  isCurrent?(place: Buffer, bytes: Buffer): boolean
 }
 
 const CHECKSUM_VERSION = 1

@@ -31,37 +31,76 @@ const CACHED_SUBKEYS = 512
  *
  * @throws LsxError INTERNAL when the key does not have 32 bytes
  */
-export function sealedEnvelope(storeKey: Buffer, newSalt: () => Buffer = () => randomBytes(SALT_BYTES)): Envelope {
-  return new SealedEnvelope(storeKey, newSalt)
+export function sealedEnvelope(
+  storeKeys: Buffer | readonly Buffer[],
+  newSalt: () => Buffer = () => randomBytes(SALT_BYTES),
+): SealedEnvelope {
+  return new SealedEnvelope(Buffer.isBuffer(storeKeys) ? [storeKeys] : storeKeys, newSalt)
 }
 
-class SealedEnvelope implements Envelope {
+/** Names a store key without telling it. */
+export function storeKeyId(storeKey: Buffer): string {
+  return Buffer.from(hkdfSync('sha256', storeKey, '', KEY_ID_INFO, 8)).toString('hex')
+}
+
+/** Of their envelopes, in the same order. */
+export function storeKeyNames(storeKeys: readonly Buffer[]): readonly string[] {
+  return storeKeys.map((storeKey) => `sealed ${storeKeyId(storeKey)}`)
+}
+
+interface StoreKey {
   readonly name: string
-  readonly #storeKey: KeyObject
+  readonly key: KeyObject
+}
+
+interface Subkey {
+  readonly name: string
+  readonly bytes: Buffer
+}
+
+/** Seals with the first of its keys and opens with any: a record does not say which, so that it stays as short as it was. */
+export class SealedEnvelope implements Envelope {
   readonly #newSalt: () => Buffer
-  readonly #subkeys = new LRUCache<string, Buffer>({ max: CACHED_SUBKEYS })
+  /** By salt, of keys that opened a record of it, or that seal with it. */
+  readonly #subkeys = new LRUCache<string, Subkey>({ max: CACHED_SUBKEYS })
   readonly #nonce = Buffer.alloc(NONCE_BYTES)
+  #keys: readonly [StoreKey, ...StoreKey[]]
   #salt: Buffer
   #sealingKey: Buffer
   #counter = 0
 
-  constructor(storeKey: Buffer, newSalt: () => Buffer) {
-    if (storeKey.length !== STORE_KEY_BYTES) {
-      throw new LsxError('INTERNAL', `a store key has ${STORE_KEY_BYTES} bytes`, { facts: { bytes: storeKey.length } })
-    }
-    this.#storeKey = createSecretKey(storeKey)
+  constructor(storeKeys: readonly Buffer[], newSalt: () => Buffer) {
     this.#newSalt = newSalt
+    this.#keys = namedKeys(storeKeys)
     this.#salt = this.#takeSalt()
-    this.#sealingKey = this.#subkey(this.#salt)
-    const keyId = Buffer.from(hkdfSync('sha256', this.#storeKey, '', KEY_ID_INFO, 8))
-    this.name = `sealed ${keyId.toString('hex')}`
+    this.#sealingKey = this.#newSealingKey()
+  }
+
+  get name(): string {
+    return this.#keys[0].name
+  }
+
+  get opens(): readonly string[] {
+    return this.#keys.map(({ name }) => name)
+  }
+
+  /** The first seals from here on. Whoever calls this has noted in the store that its records may be of that key. */
+  takeKeys(storeKeys: readonly Buffer[]): void {
+    this.#keys = namedKeys(storeKeys)
+    this.#subkeys.clear()
+    this.#newRun()
+  }
+
+  isCurrent(place: Buffer, bytes: Buffer): boolean {
+    if (bytes.length < HEADER_BYTES + TAG_BYTES || bytes[0] !== SEALED_VERSION) return false
+    const salt = bytes.toString('latin1', 1, COUNTER_OFFSET)
+    if (!this.#subkeys.has(salt)) this.open(place, bytes)
+    return this.#subkeys.get(salt)?.name === this.name
   }
 
   enclose(place: Buffer, body: Buffer): Buffer {
     if (this.#counter >= RECORDS_PER_SALT) {
-      this.#salt = this.#takeSalt()
-      this.#sealingKey = this.#subkey(this.#salt)
-      this.#counter = 0
+      this.#newRun()
     }
     const bytes = Buffer.allocUnsafe(HEADER_BYTES + body.length + TAG_BYTES)
     bytes[0] = SEALED_VERSION
@@ -77,7 +116,20 @@ class SealedEnvelope implements Envelope {
 
   open(place: Buffer, bytes: Buffer): Buffer | undefined {
     if (bytes.length < HEADER_BYTES + TAG_BYTES || bytes[0] !== SEALED_VERSION) return undefined
-    const subkey = this.#subkey(bytes.subarray(1, COUNTER_OFFSET))
+    const salt = bytes.toString('latin1', 1, COUNTER_OFFSET)
+    const known = this.#subkeys.get(salt)
+    if (known !== undefined) return this.#openWith(known.bytes, place, bytes)
+    for (const storeKey of this.#keys) {
+      const subkey = subkeyOf(storeKey, bytes.subarray(1, COUNTER_OFFSET))
+      const body = this.#openWith(subkey, place, bytes)
+      if (body === undefined) continue
+      this.#subkeys.set(salt, { name: storeKey.name, bytes: subkey })
+      return body
+    }
+    return undefined
+  }
+
+  #openWith(subkey: Buffer, place: Buffer, bytes: Buffer): Buffer | undefined {
     const decipher = createDecipheriv(CIPHER, subkey, this.#nonceOf(bytes), { authTagLength: TAG_BYTES })
     decipher.setAAD(place)
     decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES))
@@ -90,26 +142,43 @@ class SealedEnvelope implements Envelope {
     return body
   }
 
+  #newRun(): void {
+    this.#salt = this.#takeSalt()
+    this.#sealingKey = this.#newSealingKey()
+    this.#counter = 0
+  }
+
+  #newSealingKey(): Buffer {
+    const bytes = subkeyOf(this.#keys[0], this.#salt)
+    this.#subkeys.set(this.#salt.toString('latin1'), { name: this.name, bytes })
+    return bytes
+  }
+
   #takeSalt(): Buffer {
     const salt = this.#newSalt()
     if (salt.length === SALT_BYTES) return Buffer.from(salt)
     throw new LsxError('INTERNAL', `a salt has ${SALT_BYTES} bytes`, { facts: { bytes: salt.length } })
   }
 
-  #subkey(salt: Buffer): Buffer {
-    const name = salt.toString('latin1')
-    let subkey = this.#subkeys.get(name)
-    if (subkey === undefined) {
-      subkey = Buffer.from(hkdfSync('sha256', this.#storeKey, salt, SUBKEY_INFO, STORE_KEY_BYTES))
-      this.#subkeys.set(name, subkey)
-    }
-    return subkey
-  }
-
   #nonceOf(record: Buffer): Buffer {
     record.copy(this.#nonce, NONCE_BYTES - 8, COUNTER_OFFSET, HEADER_BYTES)
     return this.#nonce
   }
+}
+
+function subkeyOf({ key }: StoreKey, salt: Buffer): Buffer {
+  return Buffer.from(hkdfSync('sha256', key, salt, SUBKEY_INFO, STORE_KEY_BYTES))
+}
+
+function namedKeys(storeKeys: readonly Buffer[]): readonly [StoreKey, ...StoreKey[]] {
+  const [first, ...others] = storeKeys.map((storeKey): StoreKey => {
+    if (storeKey.length !== STORE_KEY_BYTES) {
+      throw new LsxError('INTERNAL', `a store key has ${STORE_KEY_BYTES} bytes`, { facts: { bytes: storeKey.length } })
+    }
+    return { name: `sealed ${storeKeyId(storeKey)}`, key: createSecretKey(storeKey) }
+  })
+  if (first === undefined) throw new LsxError('INTERNAL', 'a sealed store needs a store key')
+  return [first, ...others]
 }
 
 function writeCounter(record: Buffer, counter: number): void {

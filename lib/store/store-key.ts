@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createFileExclusive, readSecretFile, SECRET_MODE } from '../certs/index.ts'
+import type { KeyKind, KeyRing } from '../keys/index.ts'
 import { LsxError } from '../runtime/index.ts'
-import { STORE_KEY_BYTES } from './sealed-envelope.ts'
+import { STORE_KEY_BYTES, storeKeyId } from './sealed-envelope.ts'
 
 /** Has anything ever been stored in this directory? */
 export function storeHoldsData(storePath: string): boolean {
@@ -27,13 +28,36 @@ export function loadStoreKey(path: string, options: { storeIsNew: boolean }): Bu
     }
     createFileExclusive(path, `${randomBytes(STORE_KEY_BYTES).toString('base64')}\n`, SECRET_MODE)
   }
-  const text = readSecretFile(path).toString('latin1').trimEnd()
+  return parseStoreKey(readSecretFile(path), path)
+}
+
+function parseStoreKey(content: Buffer, path: string): Buffer {
+  const text = content.toString('latin1').trimEnd()
   const key = Buffer.from(text, 'base64')
   // Node's decoder skips what is not base64: only text that comes out again is the key as it was written.
   if (key.length !== STORE_KEY_BYTES || key.toString('base64') !== text) {
     throw refused(path, `${path} is not a store key (${STORE_KEY_BYTES} bytes as base64): put the key's backup back`)
   }
   return key
+}
+
+/** A store key as it is rotated: records of the old one are opened with it until they are sealed anew. */
+export const storeKeyKind: KeyKind = {
+  name: 'store',
+  newKey: () => Buffer.from(`${randomBytes(STORE_KEY_BYTES).toString('base64')}\n`),
+  keyIdOf: (content, file) => storeKeyId(parseStoreKey(content, file)),
+  publicOf: () => undefined,
+}
+
+/**
+ * The active store key first, then those that records may still be sealed with.
+ *
+ * @throws LsxError REFUSED, party self: as `loadStoreKey`
+ */
+export function loadStoreKeys(ring: KeyRing, options: { storeIsNew: boolean }): readonly [Buffer, ...Buffer[]] {
+  const active = loadStoreKey(ring.file, options)
+  const retired = ring.look().filter(({ state }) => state === 'retired')
+  return [active, ...retired.map(({ file }) => parseStoreKey(readSecretFile(file), file))]
 }
 
 function refused(path: string, message: string): LsxError {

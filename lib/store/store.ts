@@ -5,9 +5,10 @@ import { type Clock, LsxError, sleep, systemClock } from '../runtime/index.ts'
 import type { Change, WritePurpose } from './change.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { checksumEnvelope, type Envelope, keysOnlyEnvelope } from './envelope.ts'
-import { checkEnvelope } from './envelope-check.ts'
+import { checkEnvelope, notedNames, noteNames, tableNames } from './envelope-check.ts'
 import { checkFileHead } from './file-head.ts'
 import { checkMetaPages } from './meta-pages.ts'
+import { SealedEnvelope, storeKeyNames } from './sealed-envelope.ts'
 import { SpaceBound } from './space.ts'
 import { LmdbTable, type Table, type TransactionalTable, type VerifyReport } from './table.ts'
 import { WriteGroup } from './write-group.ts'
@@ -54,6 +55,18 @@ export interface TransactionalStore extends Store {
   write(changes: readonly Change[], purpose?: WritePurpose): Promise<void>
   /** Throws what a write that begins something would be rejected with before it is tried. */
   checkRoom(): void
+  /**
+   * From here on records are sealed with the first of these keys, and opened with any. For a store that was opened with a
+   * sealed envelope.
+   */
+  takeKeys(storeKeys: readonly Buffer[]): void
+  /**
+   * Seals anew, a few records at a time and with pauses, what other keys than the first sealed. Resolves with the number
+   * when that is done, or stopped by the signal; rejects with what the disk says.
+   */
+  reseal(signal: AbortSignal): Promise<number>
+  /** Ids of the store keys, its own first, that records may still be sealed with. */
+  readonly storeKeyIds: readonly string[]
   /** Commits since the store was made; several writes share one. */
   readonly commits: number
 }
@@ -64,6 +77,11 @@ export interface TableOptions<T> {
   readonly keysOnly?: boolean
 }
 
+/** Records that are sealed anew in one transaction, which stops the process for one commit; then a pause. */
+const RESEAL_PAGE = 64
+const RESEAL_PAUSE_MS = 20
+/** The second finds nothing, as a rule. */
+const RESEAL_PASSES = 4
 const MAX_TABLES = 64
 /** No name of a table: see `TABLE_NAME`. */
 const NO_TABLE = '-'
@@ -222,6 +240,64 @@ class LmdbStore implements TransactionalStore {
       errors.push(...report.errors)
     }
     return { records, damaged, errors }
+  }
+
+  get storeKeyIds(): readonly string[] {
+    this.#checkOpen()
+    return notedNames(this.#root, this.path).map((name) => name.slice('sealed '.length))
+  }
+
+  takeKeys(storeKeys: readonly Buffer[]): void {
+    this.#checkOpen()
+    const envelope = this.#envelope
+    if (!(envelope instanceof SealedEnvelope)) throw new LsxError('INTERNAL', 'this store has no store key')
+    this.#sendGathered()
+    const noted = notedNames(this.#root, this.path)
+    const [name = '', ...others] = storeKeyNames(storeKeys)
+    const lacking = noted.find((known) => known !== name && !others.includes(known))
+    if (lacking !== undefined)
+      throw new LsxError('REFUSED', `records of this store are sealed with the key ${lacking}, which is missing`, {
+        party: 'self',
+        facts: { path: this.path },
+      })
+    // Before the first record is sealed with it: whoever opens the store with the old key alone must be told.
+    if (noted[0] !== name) noteNames(this.#root, [name, ...noted.filter((known) => known !== name)])
+    envelope.takeKeys(storeKeys)
+  }
+
+  async reseal(signal: AbortSignal): Promise<number> {
+    this.#checkOpen()
+    const { name } = this.#envelope
+    let resealed = 0
+    for (let pass = 0; pass < RESEAL_PASSES; pass++) {
+      // Records that were sealed with the old key just before may still be on their way to the disk. This comes after them.
+      await this.#commits.follow(() => this.#root.remove(Buffer.from(NO_TABLE)))
+      const found = await this.#resealPass(signal)
+      resealed += found
+      if (signal.aborted || this.#closing !== undefined) return resealed
+      if (found === 0) break
+    }
+    // A table that nobody opened may hold records of an old key; another rotation may have begun meanwhile.
+    const isWhole = tableNames(this.#root).every((table) => this.#tables.has(table))
+    if (isWhole && this.#envelope.name === name && notedNames(this.#root, this.path).length > 1)
+      noteNames(this.#root, [name])
+    return resealed
+  }
+
+  async #resealPass(signal: AbortSignal): Promise<number> {
+    let resealed = 0
+    for (const table of this.#tables.values()) {
+      let after: Buffer | undefined
+      do {
+        if (signal.aborted || this.#closing !== undefined) return resealed
+        const page = table.resealPage(after, RESEAL_PAGE, (work) => this.#root.transactionSync(work))
+        after = page.last
+        resealed += page.resealed
+        if (page.resealed > 0) await sleep(this.#clock, RESEAL_PAUSE_MS, signal).catch(() => {})
+        else await nextTurn()
+      } while (after !== undefined)
+    }
+    return resealed
   }
 
   close(): Promise<void> {

@@ -80,6 +80,12 @@ export interface TransactionalTable<T> extends Table<T> {
   readonly liveBytes: number
 }
 
+/** What `resealPage` has done. */
+export interface ResealedPage {
+  readonly last: Buffer | undefined
+  readonly resealed: number
+}
+
 export class LmdbTable<T> implements TransactionalTable<T> {
   readonly name: string
   readonly #nameBytes: Buffer
@@ -188,6 +194,39 @@ export class LmdbTable<T> implements TransactionalTable<T> {
   count(range: { start?: string; end?: string } = {}): number {
     this.#checkOpen()
     return this.#reading(() => this.#database.getKeysCount(this.#rangeOptions(range)))
+  }
+
+  /**
+   * Seals anew what the envelope would seal otherwise now, of the next `limit` records behind `after`. Returns the last
+   * key looked at, or undefined at the end. Reads and writes are one transaction: a write that is under way is neither
+   * missed nor undone. Stops the process meanwhile: keep `limit` small.
+   */
+  resealPage(after: Buffer | undefined, limit: number, transact: (work: () => void) => void): ResealedPage {
+    this.#checkOpen()
+    const { isCurrent } = this.#envelope
+    if (isCurrent === undefined) return { last: undefined, resealed: 0 }
+    const start = after === undefined ? {} : { start: after, exclusiveStart: true }
+    const page = this.#reading(() => this.#entries({ ...start, limit }))
+    const isStale = (key: Buffer, value: Buffer) =>
+      !isCurrent.call(this.#envelope, recordPlace(this.#nameBytes, key), value)
+    const stale = page.filter(({ key, value }) => isStale(key, value)).map(({ key }) => key)
+    let resealed = 0
+    if (stale.length > 0) {
+      this.#sendGathered()
+      transact(() => {
+        for (const key of stale) {
+          const place = recordPlace(this.#nameBytes, key)
+          const bytes = this.#database.getBinary(key)
+          if (bytes === undefined || isCurrent.call(this.#envelope, place, bytes)) continue
+          const body = this.#envelope.open(place, bytes)
+          // Damaged: no key opens it, and somebody may have to look at it as it is.
+          if (body === undefined) continue
+          this.#database.putSync(key, this.#envelope.enclose(place, body))
+          resealed++
+        }
+      })
+    }
+    return { last: page.length < limit ? undefined : page.at(-1)?.key, resealed }
   }
 
   async verify(signal?: AbortSignal): Promise<VerifyReport> {

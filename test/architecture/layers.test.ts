@@ -9,6 +9,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['lib/runtime'],
   ['lib/config'],
   ['lib/certs'],
+  ['lib/keys'],
   ['lib/store'],
   ['lib/frames'],
   ['lib/message'],
