@@ -1,3 +1,5 @@
 export { identityKind, type KeyKind, type KeyKindName } from './key-kind.ts'
 export { KeyRing, type RingKey, type RotationStep } from './key-ring.ts'
+export { KeyRotation, type KeyStatus, type RotatedRing, type RotationOrder } from './key-rotation.ts'
+export { type KeysConfig, keysField } from './keys-config.ts'
 export type { KeyFacts, KeyState } from './manifest.ts'

@@ -7,7 +7,7 @@ export type KeyKindName = 'identity' | 'jws' | 'store'
 /** Moments of a rotation, Unix ms. */
 export interface KeyTimes {
   readonly activeFromMs: number
-  readonly retireAtMs: number
+  readonly retiredAtMs: number
 }
 
 /** What differs between the kinds of keys that are rotated. Contents are those of the files. */
@@ -23,7 +23,7 @@ export interface KeyKind {
   /** The key in `file` is the active one now. May be called again after a crash. */
   activated?(content: Buffer, file: string): void
   /** The key is no longer used, and what it did goes on to count. */
-  retired?(content: Buffer, file: string, times: Pick<KeyTimes, 'retireAtMs'>): void
+  retired?(content: Buffer, file: string, times: Pick<KeyTimes, 'retiredAtMs'>): void
 }
 
 /** A party's Ed25519 identity, with its pin beside it. */

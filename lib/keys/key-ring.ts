@@ -119,7 +119,7 @@ export class KeyRing {
       renameSync(this.nextFile, this.file)
       syncDirectory(dirname(this.file))
       this.#step('next-in-place')
-      this.kind.retired?.(active, oldFile, { retireAtMs })
+      this.kind.retired?.(active, oldFile, { retiredAtMs: nowMs })
       this.#settleFiles()
       this.#step('published')
       this.#note(nowMs, (facts) => {
@@ -153,6 +153,9 @@ export class KeyRing {
       files.every(({ keyId, state }) => keys.some((key) => key.keyId === keyId && key.state === state))
     if (isInLine || (keys.length === 0 && files.length === 1)) return
     this.#locked(() => {
+      for (const { file, keyId, state } of files)
+        if (state === 'retired' && !keys.some((key) => key.keyId === keyId && key.state === 'retired'))
+          this.kind.retired?.(readSecretFile(file), file, { retiredAtMs: nowMs })
       this.#settleFiles()
       const retireAtMs = nowMs + this.#options.overlapMs
       this.#note(nowMs, (facts) => {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { fields } from '../config/index.ts'
 import type { IpcConnection, IpcHandler, Message } from '../ipc/index.ts'
+import type { DaemonKeys } from '../message/keys/index.ts'
 import { type Clock, describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
 import type { JournalRecord } from './journal/index.ts'
@@ -10,6 +11,7 @@ import type { SwitchContext } from './switch-context.ts'
 
 /** What an operator can do to the daemon as a whole. */
 export interface DaemonControl {
+  readonly keys: Pick<DaemonKeys, 'status' | 'rotate' | 'rotateTokenKey'>
   status(): Record<string, unknown>
   /** Begins the orderly end of the process. */
   drain(): void
@@ -18,6 +20,12 @@ export interface DaemonControl {
 }
 
 const bankOrAll = z.strictObject({ bank: fields.bankCodeField.optional(), all: z.boolean().optional() })
+const keysRotate = bankOrAll.extend({
+  kind: z.enum(['session', 'token', 'identity', 'jws', 'store']).optional(),
+  act: z.enum(['prepare', 'activate']).default('activate'),
+  /** Unix ms. */
+  at: z.int().min(0).optional(),
+})
 const oneBank = z.strictObject({ bank: fields.bankCodeField })
 
 const oneSubscription = z.strictObject({ subscription: z.union([z.string(), z.int()]) })
@@ -25,6 +33,7 @@ const oneSubscription = z.strictObject({ subscription: z.union([z.string(), z.in
 /** Operations that change nothing: no business of the audit. */
 const LOOKING: ReadonlySet<unknown> = new Set([
   'status',
+  'keys',
   'uptime',
   'uptime-follow',
   'unsubscribe',
@@ -74,6 +83,8 @@ export class AdminHandler implements IpcHandler {
     'request-list': (options) => this.#listRequests(requestList.parse(options)),
     quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
     resume: (options) => this.#resume(oneBank.parse(options)),
+    keys: () => ({ keys: this.#control.keys.status() }),
+    'keys-rotate': (options) => this.#rotateKeys(keysRotate.parse(options)),
     drain: () => {
       this.#control.drain()
       return { draining: true }
@@ -172,6 +183,22 @@ export class AdminHandler implements IpcHandler {
     if (options.bank !== undefined) for (const link of links) act(link)
     else return { banks: links.map((link) => actOn(link, act)) }
     return { banks: links.map((link) => ({ bankCode: link.bank.code, ok: true })) }
+  }
+
+  /** With no kind: what needs nobody's consent, the sessions' keys and the key of LS's tokens. */
+  async #rotateKeys(options: z.output<typeof keysRotate>): Promise<Record<string, unknown>> {
+    const { bank, all, kind, act, at } = options
+    if (bank === undefined && all !== true && (kind === undefined || kind === 'session'))
+      throw new LsxError('BAD_REQUEST', 'name a bank, or ask for all')
+    if (kind === 'identity' || kind === 'jws' || kind === 'store') {
+      if (bank !== undefined)
+        throw new LsxError('BAD_REQUEST', `LS has one ${kind} key for all banks: leave the bank out`)
+      return { kind, keys: await this.#control.keys.rotate({ kind, act, atMs: at }) }
+    }
+    if (bank !== undefined) this.#registry.require(bank)
+    const token = kind === 'session' ? undefined : this.#control.keys.rotateTokenKey()
+    const sessions = kind === 'token' ? {} : this.#each({ bank, all }, (link) => link.rekey('operator'))
+    return { ...sessions, ...(token === undefined ? {} : { token }) }
   }
 
   #showRequest({ key }: z.output<typeof requestShow>): Record<string, unknown> {

@@ -43,13 +43,13 @@ interface Candidate {
 
 /** Holds the one perpetual channel to a bank: dials or accepts, keys, replaces, drains and quarantines it. */
 export class BankLink {
-  readonly bank: BankConfig
+  #bank: BankConfig
   readonly lane: RequestLane
   readonly counters: ChannelCounters = newChannelCounters()
   readonly #context: SwitchContext
   readonly #logger: Logger
   readonly #allowList: AllowList
-  readonly #pins: readonly Buffer[]
+  #pins: readonly Buffer[]
   #state: LinkState
   #candidate: Candidate | undefined
   #active: Candidate | undefined
@@ -70,9 +70,14 @@ export class BankLink {
     newSigning(bank, { config, signing })
   }
 
+  /** Throws what `takePins` would throw. */
+  static checkPins(bank: BankConfig): void {
+    readPins(bank)
+  }
+
   /** Throws BAD_REQUEST or IDENTITY_DENIED when the bank's allow-list or pins cannot be used. */
   constructor(bank: BankConfig, context: SwitchContext) {
-    this.bank = bank
+    this.#bank = bank
     this.#context = context
     this.#logger = context.logger.child({ bankCode: bank.code })
     this.#allowList = new AllowList(bank.allow)
@@ -98,6 +103,10 @@ export class BankLink {
       },
       this.#waitingForKey(),
     )
+  }
+
+  get bank(): BankConfig {
+    return this.#bank
   }
 
   get state(): LinkState {
@@ -139,10 +148,24 @@ export class BankLink {
     return this.#firstAttemptDone.promise
   }
 
-  /** True when the pin files hold other identities than those this link was made with. */
-  pinsChanged(): boolean {
-    const now = readPins(this.bank)
-    return now.length !== this.#pins.length || now.some((pin, index) => this.#pins[index]?.equals(pin) !== true)
+  /**
+   * Takes other pins, of configuration or of their files, without a new link. A session of an identity that is no longer
+   * pinned ends, and the bank has to prove another. Throws what the constructor would throw.
+   */
+  takePins(bank: BankConfig): boolean {
+    const pins = readPins(bank)
+    this.#bank = bank
+    if (pins.length === this.#pins.length && pins.every((pin, index) => this.#pins[index]?.equals(pin) === true))
+      return false
+    this.#pins = pins
+    // A kx that is under way was begun with the pins of before.
+    this.#candidate?.channel.drop('local', undefined, CloseCode.dropped)
+    const identity = this.session?.peerIdentity
+    if (identity !== undefined && !pins.some((pin) => pin.equals(identity))) {
+      const error = new LsxError('IDENTITY_DENIED', 'the identity that the bank has proven is no longer pinned')
+      this.#active?.channel.drop('policy', error, CloseCode.refused)
+    }
+    return true
   }
 
   /** Begins to hold the channel. Where the xchange dials, that is to wait for it. */

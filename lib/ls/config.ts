@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
+import { keysField } from '../keys/index.ts'
 import { bankSigningField, partyField, signingFields } from '../message/jws/index.ts'
 
 const earlyPolicy = z.enum(['queue', 'reject'])
@@ -63,6 +64,7 @@ const lsSchema = (baseDir: string) =>
       retryMs: fields.durationMsField(100).default(30_000),
       channelBinding: z.boolean().default(true),
     }),
+    keys: keysField,
     tokens: fields.section({
       session: fields.sessionTokenModeField,
       lifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),

@@ -15,6 +15,7 @@ import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { SigningMaterial } from '../message/jws/index.ts'
 import { type MethodScope, TokenKeys } from '../message/jwt/index.ts'
+import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
 import {
   type Clock,
   describeError,
@@ -28,13 +29,13 @@ import {
 } from '../runtime/index.ts'
 import {
   claimStore,
-  loadStoreKey,
+  loadStoreKeys,
   lockStore,
   openStore,
-  type Store,
   type StoreLock,
   sealedEnvelope,
   storeHoldsData,
+  type TransactionalStore,
   verifyStore,
 } from '../store/index.ts'
 import { AdminHandler } from './admin.ts'
@@ -101,17 +102,26 @@ function tokenMethodsOf(config: LsConfig): ReadonlyMap<string, MethodScope> {
   return new Map(Object.entries(config.tokens.methods))
 }
 
+function ringsOf(config: LsConfig): PartyRings {
+  return partyRings({
+    ...config,
+    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
+    signing: config.signing,
+  })
+}
+
 /** The switch: puts all parts together, starts them in order and stops them in reverse. */
 export class LsDaemon {
   readonly #options: LsDaemonOptions
   readonly #services: ServiceGroup
   #phase: Phase = 'starting'
   #startedAtMs = 0
-  #store: Store | undefined
+  #store: TransactionalStore | undefined
   #lock: StoreLock | undefined
   #context: SwitchContext | undefined
   #registry: Registry | undefined
   #router: Router | undefined
+  #keys: DaemonKeys | undefined
   #listener: ChannelListener | undefined
   #certificate: TlsMaterial['certificate'] | undefined
   #stopped: Promise<void> | undefined
@@ -188,13 +198,13 @@ export class LsDaemon {
     this.#noteCertificate(material)
     makeRuntimeDir(config.runtimeDir)
     this.#lock = await lockStore(config.storeDir)
-    const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
+    const rings = ringsOf(config)
     const store = openStore({
       path: config.storeDir,
       maxBytes: config.durable.maxBytes + STORE_MARGIN_BYTES,
       minFreeBytes: config.durable.minFreeBytes,
       commitTimeoutMs: config.durable.commitTimeoutMs,
-      envelope: sealedEnvelope(loadStoreKey(storeKeyFile, { storeIsNew: !storeHoldsData(config.storeDir) })),
+      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew: !storeHoldsData(config.storeDir) })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -270,13 +280,16 @@ export class LsDaemon {
       refusals: context.refusals,
       logger,
     })
+    const keys = this.#createKeys(context)
     const admin = new AdminHandler(context, registry, {
+      keys,
       status: () => this.#status(),
       drain: () => this.#options.onDrainAsked(),
       reload: () => this.reload(),
     })
     return [
       this.#listener,
+      keys,
       new IpcServer({
         path: join(config.runtimeDir, 'ls-admin.sock'),
         mode: 0o600,
@@ -325,8 +338,11 @@ export class LsDaemon {
     // Compared with the start, not with the last reload: what waits for a restart goes on waiting.
     const { config, needRestart } = reloaded(this.#options.config, file)
     const material = loadOwnMaterial(config)
+    const identity = loadIdentity(config)
     context.signing?.reload()
     context.config = config
+    this.#takeIdentity(identity)
+    this.#keys?.takeFiles()
     context.tokenMethods = tokenMethodsOf(config)
     context.secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
@@ -336,6 +352,31 @@ export class LsDaemon {
     logger.info({ audit: true, ...result }, 'the configuration was reloaded')
     if (needRestart.length > 0) logger.warn({ needRestart }, 'these options take effect only at the next start')
     return result
+  }
+
+  /** Proven in new kx, which begin at once on all channels; the sessions that serve go on until then. */
+  #takeIdentity(identity: Identity): void {
+    const context = this.#context
+    if (context === undefined || context.identity.publicKey.equals(identity.publicKey)) return
+    context.identity = identity
+    for (const link of this.#registry?.all() ?? []) if (link.state.name === 'connected') link.rekey('operator')
+  }
+
+  #createKeys(context: SwitchContext): DaemonKeys {
+    const { config, clock, logger } = this.#options
+    if (this.#store === undefined) throw new LsxError('INTERNAL', 'the store is not open')
+    this.#keys = new DaemonKeys({
+      rings: ringsOf(config),
+      config: config.keys,
+      store: this.#store,
+      tokenKeys: context.tokenKeys,
+      rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
+      onIdentity: () => this.#takeIdentity(loadIdentity(config)),
+      onJws: () => context.signing?.reload(),
+      clock,
+      logger,
+    })
+    return this.#keys
   }
 
   #noteCertificate(material: TlsMaterial): void {
@@ -363,6 +404,8 @@ export class LsDaemon {
       damagedRequests: context?.journal.damagedCount ?? 0,
       refusals: context?.refusals.counts ?? {},
       certificateNotAfter: this.#certificate?.notAfter.toISOString(),
+      certificateDaysLeft: this.#certificate === undefined ? undefined : daysLeft(this.#certificate, clock.nowMs()),
+      keysDue: this.#keys?.due ?? [],
       residentBytes: process.memoryUsage.rss(),
     }
   }

@@ -47,13 +47,16 @@ export class Registry {
   ): Promise<RegistryChange> {
     const { quarantines, uptime } = this.#context
     const next = new Map(banks.map((bank) => [bank.code, bank]))
-    const isChanged = (link: BankLink) => !isDeepStrictEqual(next.get(link.bank.code), link.bank) || link.pinsChanged()
+    const isChanged = (link: BankLink) => !isSameButForPins(next.get(link.bank.code), link.bank)
     const leaving = this.all().filter(isChanged)
     const leavingCodes = new Set(leaving.map((link) => link.bank.code))
     const arriving = banks
       .filter((bank) => leavingCodes.has(bank.code) || !this.#links.has(bank.code))
       .map((bank) => new BankLink(bank, this.#context))
     for (const link of arriving) quarantines.get(link.bank.code)
+    const staying = this.all().filter((link) => !leavingCodes.has(link.bank.code))
+    for (const bank of banks) BankLink.checkPins(bank)
+    const repinned = staying.filter((link) => link.takePins(next.get(link.bank.code) ?? link.bank))
     await this.#drain(leaving, drainTimeoutMs)
     // LS is shutting down since: nothing new may begin.
     if (this.#isStopped) return { added: [], changed: [], removed: [] }
@@ -73,7 +76,7 @@ export class Registry {
     const arrivingCodes = arriving.map((link) => link.bank.code)
     return {
       added: arrivingCodes.filter((code) => !leavingCodes.has(code)),
-      changed: arrivingCodes.filter((code) => leavingCodes.has(code)),
+      changed: [...arrivingCodes.filter((code) => leavingCodes.has(code)), ...repinned.map((link) => link.bank.code)],
       removed: [...leavingCodes].filter((code) => !next.has(code)),
     }
   }
@@ -95,6 +98,13 @@ export class Registry {
     const signal = AbortSignal.timeout(timeoutMs + 500)
     await Promise.all(links.map((link) => link.drain(deadlineMs, signal)))
   }
+}
+
+/** Pins are taken over by the link as it is: an identity is rotated without an end of the channel. */
+function isSameButForPins(bank: BankConfig | undefined, { identities: _before, ...before }: BankConfig): boolean {
+  if (bank === undefined) return false
+  const { identities: _now, ...now } = bank
+  return isDeepStrictEqual(now, before)
 }
 
 function quarantineReason(link: BankLink | undefined): string | undefined {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
+import { keysField } from '../keys/index.ts'
 import { FSPIOP_ALGORITHMS } from '../message/fspiop/index.ts'
 import { partyField, signingFields } from '../message/jws/index.ts'
 
@@ -33,6 +34,7 @@ const xchangeSchema = (baseDir: string) =>
         timeoutMs: fields.durationMsField(100, 60_000).default(5_000),
         channelBinding: z.boolean().default(true),
       }),
+      keys: keysField,
       tokens: fields.section({
         session: fields.sessionTokenModeField,
         lifetimeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),

@@ -24,6 +24,7 @@ import {
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { checkSigningMode, loadSigningKey, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
+import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
 import {
   type Clock,
   describeError,
@@ -36,13 +37,13 @@ import {
 } from '../runtime/index.ts'
 import {
   claimStore,
-  loadStoreKey,
+  loadStoreKeys,
   lockStore,
   openStore,
-  type Store,
   type StoreLock,
   sealedEnvelope,
   storeHoldsData,
+  type TransactionalStore,
   verifyStore,
 } from '../store/index.ts'
 import type { XchangeConfig } from './config.ts'
@@ -114,11 +115,19 @@ function loadSigning(
   return signing
 }
 
+function ringsOf({ signing, ...config }: XchangeConfig): PartyRings {
+  return partyRings({
+    ...config,
+    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
+    signing: signing === undefined ? undefined : { ...signing, party: config.bankCode },
+  })
+}
+
 /** The node: puts all parts together, starts them in order and stops them in reverse. */
 export class XchangeDaemon {
   readonly #options: XchangeDaemonOptions
   readonly #services: ServiceGroup
-  #store: Store | undefined
+  #store: TransactionalStore | undefined
   #lock: StoreLock | undefined
   #link: LsLink | undefined
   #listener: ChannelListener | undefined
@@ -129,6 +138,7 @@ export class XchangeDaemon {
   #pins: readonly Buffer[] = []
   #identity: Identity | undefined
   #tokens: XchangeTokens | undefined
+  #keys: DaemonKeys | undefined
   #draining = false
   #stopped: Promise<void> | undefined
   readonly #dialling = new AbortController()
@@ -163,11 +173,11 @@ export class XchangeDaemon {
     this.#pins = readPins(config)
     this.#signing = loadSigning(config, { clock, logger })
     this.#lock = await lockStore(config.storeDir)
-    const storeKeyFile = config.storeKeyFile ?? `${config.storeDir}.key`
+    const rings = ringsOf(config)
     const store = openStore({
       path: config.storeDir,
       maxBytes: config.onceOnly.maxBytes + STORE_MARGIN_BYTES,
-      envelope: sealedEnvelope(loadStoreKey(storeKeyFile, { storeIsNew: !storeHoldsData(config.storeDir) })),
+      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew: !storeHoldsData(config.storeDir) })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -208,8 +218,20 @@ export class XchangeDaemon {
     this.#dispatcher = dispatcher
     const link = this.#createLink({ tokens, fence, dispatcher, onceOnly, signing })
     this.#link = link
+    const keys = new DaemonKeys({
+      rings,
+      config: config.keys,
+      store,
+      tokenKeys: tokens.keys,
+      rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
+      onIdentity: () => this.#takeIdentity(loadIdentity(config)),
+      onJws: () => this.#signing?.reload(),
+      clock,
+      logger,
+    })
+    this.#keys = keys
     await this.#services.start(
-      [onceOnly, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
+      [onceOnly, keys, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
       signal,
     )
     if (config.dial === 'xchange') this.#startDialling({ host: config.ls.host ?? '', port: config.ls.port ?? 0 }, link)
@@ -242,6 +264,8 @@ export class XchangeDaemon {
     this.#signing?.reload()
     this.#pins = pins
     this.#takeIdentity(identity)
+    this.#keys?.takeFiles()
+    this.#link?.dropUnlessPinned(pins)
     this.#secureContext = createSecureContext(material)
     this.#listener?.renewMaterial(material)
     this.#noteCertificate(material)

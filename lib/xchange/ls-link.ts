@@ -96,6 +96,14 @@ export class LsLink {
     if (this.session !== undefined) this.#active?.channel.askForKx()
   }
 
+  /** A pin was taken away: the session of an LS that proved it then is over. */
+  dropUnlessPinned(pins: readonly Buffer[]): void {
+    const identity = this.session?.peerIdentity
+    if (identity === undefined || pins.some((pin) => pin.equals(identity))) return
+    const error = new LsxError('IDENTITY_DENIED', 'the identity that LS has proven is no longer pinned')
+    this.#active?.channel.drop('policy', error, CloseCode.refused)
+  }
+
   drop(): void {
     this.#active?.channel.drop('local', undefined)
     this.#candidate?.channel.drop('local', undefined)

@@ -16,6 +16,11 @@ class AdminHarness extends SwitchHarness {
     super(options)
     const control: DaemonControl = {
       status: () => ({ version: '1.2.3', phase: 'ready' }),
+      keys: {
+        status: () => [],
+        rotate: async () => [],
+        rotateTokenKey: () => ({ keyId: this.context.tokenKeys.rotate().kid }),
+      },
       drain: () => {
         this.drains++
       },

@@ -20,6 +20,7 @@ export {
   createSigningKeyFiles,
   loadSigningKey,
   type NewSigningKeyFiles,
+  newSigningPrivateKey,
   type SigningKey,
   type SigningKeyOptions,
   signingKey,

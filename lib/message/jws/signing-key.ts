@@ -91,7 +91,7 @@ export function createSigningKeyFiles(options: {
   checkParty(party)
   const isNew = !existsSync(keyFile)
   const key = isNew
-    ? signingKey(newPrivateKey(options.algorithm ?? 'EdDSA'), { party, algorithm: options.algorithm })
+    ? signingKey(newSigningPrivateKey(options.algorithm ?? 'EdDSA'), { party, algorithm: options.algorithm })
     : loadSigningKey(keyFile, { party, algorithm: options.algorithm })
   const { keyId, algorithm } = key
   const publicFile = join(directory, party, `${keyId}.json`)
@@ -105,7 +105,7 @@ export function createSigningKeyFiles(options: {
   return { keyFile, publicFile, keyId, algorithm }
 }
 
-function newPrivateKey(algorithm: JwsAlgorithm): KeyObject {
+export function newSigningPrivateKey(algorithm: JwsAlgorithm): KeyObject {
   switch (algorithm) {
     case 'EdDSA':
       return generateKeyPairSync('ed25519').privateKey

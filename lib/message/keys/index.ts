@@ -1,0 +1,2 @@
+export { DaemonKeys, type DaemonKeysOptions } from './daemon-keys.ts'
+export { type KeyPlaces, type PartyRings, partyRings } from './party-rings.ts'
