@@ -26,6 +26,25 @@ export interface UptimeAnswer {
   readonly transitions: readonly Transition[]
 }
 
+/** A transfer whose proof was missing or wrong. */
+export interface IlpFailureLine {
+  /** ISO 8601. */
+  readonly at: string
+  readonly bankCode: string
+  readonly method: string
+  readonly idempotencyKey: string
+  readonly type: string
+}
+
+export interface IlpFailuresAnswer {
+  /** Newest first. */
+  readonly failures: readonly IlpFailureLine[]
+  /** With those beyond the limit. */
+  readonly total: number
+  /** By type. */
+  readonly countsSinceStart: Readonly<Record<string, number>>
+}
+
 /** A bank for which a command was carried out, or not. */
 export interface BankResult {
   readonly bankCode: string

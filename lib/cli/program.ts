@@ -5,6 +5,7 @@ import { addBenchCommand } from './bench.ts'
 import { addCertsCommands } from './certs.ts'
 import type { GlobalOptions } from './daemon-client.ts'
 import { addDaemonCommands } from './daemon-commands.ts'
+import { addIlpCommands } from './ilp.ts'
 import { type CliIo, ExitCode, reportError } from './io.ts'
 import { addKeysCommands } from './keys.ts'
 import { addRequestCommands } from './request.ts'
@@ -67,6 +68,7 @@ function createProgram(io: CliIo, version: string): Command {
   addBenchCommand(program, io)
   addCertsCommands(program, io)
   addKeysCommands(program, io)
+  addIlpCommands(program, io)
   return program
 }
 

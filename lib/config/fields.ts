@@ -9,6 +9,11 @@ const DAY_MS = 86_400_000
 export const bankCodeField = z.string().regex(/^[A-Za-z0-9._-]{1,32}$/, 'a bank code is 1 to 32 of A-Z a-z 0-9 . _ -')
 export const durationMsField = (minMs: number, maxMs: number = 30 * DAY_MS) => z.int().min(minMs).max(maxMs)
 export const countField = (min: number, max: number) => z.int().min(min).max(max)
+/** Names of methods; of none by default. */
+export const methodsField = z
+  .array(z.string().regex(/^[A-Za-z0-9._:/-]{1,64}$/, 'a method is 1 to 64 of A-Z a-z 0-9 . _ : / -'))
+  .max(1_000)
+  .default([])
 export const portField = z.int().min(0).max(65_535)
 export const hostField = z.string().min(1).max(253)
 export const logLevelField = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])

@@ -1,5 +1,6 @@
 import { isKey, isMethod } from '../frames/index.ts'
 import { LsxError } from '../runtime/index.ts'
+import { type AppIlp, parseAppIlp } from './app-ilp.ts'
 import { newIdempotencyKey } from './idempotency-key.ts'
 import type { Message } from './message.ts'
 
@@ -25,11 +26,15 @@ export interface AppRequest {
   readonly late: boolean
   /** A JWT of the app's own, which the bank's node verifies. */
   readonly token: string | undefined
+  /** What the payload is, where it is not msgpack; the bank's node gets it as `meta.type`. */
+  readonly type: string | undefined
+  readonly ilp: AppIlp | undefined
 }
 
 const MAX_TOKEN_CHARACTERS = 4_096
 const TOKEN = /^(?=.{1,4096}$)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
 const BANK_CODE = /^[A-Za-z0-9._-]{1,32}$/
+const PAYLOAD_TYPE = /^[A-Za-z0-9!#$&^_.+-]{1,63}(?:\/[A-Za-z0-9!#$&^_.+-]{1,63})?$/
 const FIELDS: ReadonlySet<string> = new Set([
   'op',
   'id',
@@ -41,12 +46,14 @@ const FIELDS: ReadonlySet<string> = new Set([
   'durable',
   'late',
   'token',
+  'type',
+  'ilp',
 ] satisfies (keyof AppRequest | 'op')[])
 
 /** Checks a message with `op: "request"`. Throws BAD_REQUEST with the path of the first field that is wrong. */
 export function parseRequest(message: Message): AppRequest {
   for (const field of Object.keys(message)) if (!FIELDS.has(field)) throw badField(field, 'is not a field of a request')
-  const { id, to, method, payload, key, timeoutMs, durable, late, token } = message
+  const { id, to, method, payload, key, timeoutMs, durable, late, token, type, ilp } = message
   if (!isMessageId(id)) throw badField('id', 'must be a whole number from 0, or a string of 1 to 64 characters')
   if (typeof to !== 'string' || !BANK_CODE.test(to)) {
     throw badField('to', 'must be a bank code: 1 to 32 letters, digits, dots, underscores or hyphens')
@@ -64,6 +71,9 @@ export function parseRequest(message: Message): AppRequest {
   if (!isAbsent(late) && typeof late !== 'boolean') throw badField('late', 'must be true or false')
   if (!isAbsent(token) && !(typeof token === 'string' && TOKEN.test(token)))
     throw badField('token', `must be a JWT in compact form of at most ${MAX_TOKEN_CHARACTERS} characters`)
+  if (!isAbsent(type) && !(typeof type === 'string' && PAYLOAD_TYPE.test(type))) {
+    throw badField('type', 'must be a media type of 1 to 127 characters')
+  }
   return {
     id,
     to,
@@ -74,6 +84,8 @@ export function parseRequest(message: Message): AppRequest {
     durable: durable ?? undefined,
     late: late ?? false,
     token: token ?? undefined,
+    type: type ?? undefined,
+    ilp: isAbsent(ilp) ? undefined : parseAppIlp(ilp),
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { SEALED_TYPE } from '../message/jwe/index.ts'
 import { type Clock, LsxError, type TimerHandle, toLsxError } from '../runtime/index.ts'
 import { DEFAULT_TIMEOUT_MS } from './app-request.ts'
 import { BlockReader } from './block-reader.ts'
@@ -8,8 +9,9 @@ import { DEFAULT_IPC_LIMITS, LARGEST_MESSAGE_BYTES } from './limits.ts'
 import type { Message } from './message.ts'
 import { MessageReader } from './message-reader.ts'
 import { type EventListener, OpenCalls, type Subscription } from './open-calls.ts'
-import { inDoubt, OpenRequests, type Outcome, type PendingNotice, type Reply } from './open-requests.ts'
+import { type IlpProof, inDoubt, OpenRequests, type Outcome, type PendingNotice, type Reply } from './open-requests.ts'
 import { Outbox } from './outbox.ts'
+import { type SealedRequest, type SealOptions, sealRequest } from './sealed-request.ts'
 import { decodePayload, encodePayload } from './value-codec.ts'
 
 /** More than this unanswered at once is refused with BUSY, as the daemon would. */
@@ -39,6 +41,12 @@ export interface RequestOptions {
   readonly durable?: boolean
   /** A JWT that the bank's node asks for, of an issuer that it trusts. */
   readonly token?: string
+  /** Media type of `payloadBytes`, where it is not msgpack. */
+  readonly type?: string
+  /** Seals the payload to the bank, which LS then cannot read, and opens the answer. To be able to repeat it: `sealed`. */
+  readonly seal?: Pick<SealOptions, 'bankKey' | 'replyKey'>
+  /** ILP: the packet and condition of a quote, or the terms of a packet that LS is to make. */
+  readonly ilp?: RequestIlp
   /** Ends the wait with the signal's reason. The request may run all the same. */
   readonly signal?: AbortSignal
   /** LS has taken the request and waits for the channel. */
@@ -46,6 +54,29 @@ export interface RequestOptions {
   /** After a reply `in-doubt`: the outcome that was found out later, while this connection lasts. */
   readonly onSettled?: (reply: Reply) => void
 }
+
+/** A request that is sealed already: bank, method, key and payload are its own. */
+export type SealedRequestOptions = Omit<
+  RequestOptions,
+  'to' | 'method' | 'payload' | 'payloadBytes' | 'key' | 'type' | 'seal'
+> & { readonly sealed: SealedRequest }
+
+export type RequestIlp =
+  | {
+      readonly packet: Buffer
+      /** 32 bytes, SHA-256 of the fulfilment. */
+      readonly condition: Buffer
+      /** Unix ms; with a version 1 packet, and only there. */
+      readonly expiresAt?: number
+    }
+  | {
+      /** In the smallest unit of the currency. */
+      readonly amount?: bigint | number | string
+      readonly currency?: string
+      /** ILP address. */
+      readonly destination?: string
+      readonly expiresInMs?: number
+    }
 
 export interface CallOptions {
   readonly signal?: AbortSignal
@@ -105,7 +136,35 @@ export class LsClient {
    * TOO_LARGE (not sent: it cannot be written), BUSY or CHANNEL_DOWN (not sent: too much open, no connection), IN_DOUBT
    * (the connection was lost first; the fact `idempotencyKey` names the key to ask again with), or the signal's reason.
    */
-  request(options: RequestOptions): Promise<Reply> {
+  request(options: RequestOptions | SealedRequestOptions): Promise<Reply> {
+    if ('sealed' in options) return this.#requestSealed(options.sealed, options)
+    const { seal, ...plain } = options
+    if (seal !== undefined)
+      return sealRequest({ ...plain, ...seal }).then((sealed) => this.#requestSealed(sealed, plain))
+    return this.#request(plain)
+  }
+
+  async #requestSealed(sealed: SealedRequest, options: Omit<SealedRequestOptions, 'sealed'>): Promise<Reply> {
+    const { onSettled, ...others } = options
+    const { to, method, key, bytes: payloadBytes } = sealed
+    const onSealedSettled =
+      onSettled &&
+      ((reply: Reply): void => {
+        sealed.open(reply).then((opened) => callApp(() => onSettled(opened)))
+      })
+    const reply = await this.#request({
+      ...others,
+      ...(onSealedSettled === undefined ? {} : { onSettled: onSealedSettled }),
+      to,
+      method,
+      key,
+      payloadBytes,
+      type: SEALED_TYPE,
+    })
+    return sealed.open(reply)
+  }
+
+  #request(options: RequestOptions): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const { signal, timeoutMs, onPending, onSettled } = options
       signal?.throwIfAborted()
@@ -121,6 +180,8 @@ export class LsClient {
         timeoutMs,
         durable: options.durable,
         token: options.token,
+        type: options.type,
+        ilp: options.ilp === undefined ? undefined : { ...options.ilp },
         late: onSettled === undefined ? undefined : true,
       })
       const overdueAtMs = this.#overdueAtMs(timeoutMs)
@@ -270,7 +331,7 @@ export class LsClient {
 }
 
 function replyOf({ id, key }: { id: number; key: string }, message: Message): Reply {
-  const { outcome, code, payload, ms } = message
+  const { outcome, code, payload, ms, type, ilp } = message
   const payloadBytes = Buffer.isBuffer(payload) ? payload : undefined
   return {
     id,
@@ -278,10 +339,19 @@ function replyOf({ id, key }: { id: number; key: string }, message: Message): Re
     code: typeof code === 'string' ? code : undefined,
     payload: payloadBytes === undefined ? undefined : payloadValue(payloadBytes),
     payloadBytes,
+    type: typeof type === 'string' ? type : undefined,
+    ilp: proofOf(ilp),
     key,
     ms: typeof ms === 'number' ? ms : 0,
     message: typeof message.message === 'string' ? message.message : undefined,
   }
+}
+
+function proofOf(ilp: unknown): IlpProof | undefined {
+  if (typeof ilp !== 'object' || ilp === null) return undefined
+  const { fulfilment, condition, packet } = ilp as Record<string, unknown>
+  if (!Buffer.isBuffer(fulfilment) || !Buffer.isBuffer(condition)) return undefined
+  return { fulfilment, condition, packet: Buffer.isBuffer(packet) ? packet : undefined }
 }
 
 function payloadValue(bytes: Buffer): unknown {

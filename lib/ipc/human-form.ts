@@ -65,16 +65,41 @@ export function isBlankLine(line: Buffer): boolean {
   return line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)
 }
 
-/** In place: the JSON value of `payload` as msgpack bytes. Throws BAD_REQUEST. */
+/**
+ * In place: the JSON value of `payload` as msgpack bytes; text that the message gives another `type` than msgpack, as its
+ * own bytes. Throws BAD_REQUEST.
+ */
 export function payloadFromJson(message: Message): void {
-  if (message.payload !== undefined) message.payload = encodePayload(message.payload)
+  const { payload, type } = message
+  if (payload === undefined) return
+  const isText = typeof payload === 'string' && typeof type === 'string' && !isMsgpackType(type)
+  message.payload = isText ? Buffer.from(payload) : encodePayload(payload)
+}
+
+function isMsgpackType(type: string): boolean {
+  return type === 'msgpack' || type === 'application/msgpack'
 }
 
 /** A message as one line: payload bytes as JSON, other bytes as base64, integers past 2^53 as strings. */
 export function formatLine(message: Message): string {
-  const { payload } = message
-  const spoken = payload instanceof Uint8Array ? { ...message, payload: payloadToJson(payload) } : message
+  const { payload, type, ilp } = message
+  const spoken = { ...message }
+  if (payload instanceof Uint8Array) {
+    const isMsgpack = typeof type !== 'string' || isMsgpackType(type)
+    spoken.payload = isMsgpack || !isUtf8(payload) ? payloadToJson(payload) : Buffer.from(payload).toString()
+  }
+  if (typeof ilp === 'object' && ilp !== null) spoken.ilp = ilpToJson(ilp)
   return `${JSON.stringify(spoken, jsonReplacer)}\n`
+}
+
+/** Proofs are base64url everywhere, as ILP's own tools have them. */
+function ilpToJson(ilp: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(ilp).map(([name, value]) => [
+      name,
+      value instanceof Uint8Array ? Buffer.from(value).toString('base64url') : value,
+    ]),
+  )
 }
 
 /** A payload as a value for JSON; one that is not plain msgpack as `{base64}`. Print it with `jsonReplacer`. */

@@ -3,6 +3,14 @@ import { LsxError } from '../runtime/index.ts'
 /** How an accepted request ended; docs/PROTOCOL.md, "Outcomes". */
 export type Outcome = 'answered' | 'refused' | 'not-sent' | 'in-doubt'
 
+/** Proof that the bank did what the packet asks for: the SHA-256 of the fulfilment is the condition. LS has checked it. */
+export interface IlpProof {
+  readonly fulfilment: Buffer
+  readonly condition: Buffer
+  /** Where LS made it. */
+  readonly packet: Buffer | undefined
+}
+
 /** The end of a request. */
 export interface Reply {
   readonly id: number
@@ -12,6 +20,10 @@ export interface Reply {
   /** The decoded answer; undefined when there is none, or when it is not plain msgpack (see `payloadBytes`). */
   readonly payload: unknown
   readonly payloadBytes: Buffer | undefined
+  /** What the answer is, where it is not msgpack. */
+  readonly type: string | undefined
+  /** With an answer that is ok, of a request that had a packet. */
+  readonly ilp: IlpProof | undefined
   /** Idempotency key. */
   readonly key: string
   /** Time in LS, milliseconds. */

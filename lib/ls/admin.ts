@@ -39,6 +39,7 @@ const LOOKING: ReadonlySet<unknown> = new Set([
   'unsubscribe',
   'request-show',
   'request-list',
+  'ilp-failures',
 ])
 
 /** Of one connection; with the most connections of this socket still within what the uptime ledger takes. */
@@ -58,6 +59,12 @@ const uptimeQuery = z.strictObject({
     .int()
     .min(0)
     .default(24 * HOUR_MS),
+  limit: z.int().min(1).max(10_000).default(1_000),
+})
+
+const ilpFailuresQuery = z.strictObject({
+  bank: fields.bankCodeField.optional(),
+  sinceMs: z.int().min(0).default(HOUR_MS),
   limit: z.int().min(1).max(10_000).default(1_000),
 })
 
@@ -81,6 +88,7 @@ export class AdminHandler implements IpcHandler {
     drop: (options) => this.#each(oneBank.parse(options), (link) => link.drop()),
     'request-show': (options) => this.#showRequest(requestShow.parse(options)),
     'request-list': (options) => this.#listRequests(requestList.parse(options)),
+    'ilp-failures': (options) => this.#ilpFailures(ilpFailuresQuery.parse(options)),
     quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
     resume: (options) => this.#resume(oneBank.parse(options)),
     keys: () => ({ keys: this.#control.keys.status() }),
@@ -205,12 +213,22 @@ export class AdminHandler implements IpcHandler {
     const record = this.#context.journal.get(key)
     if (record === undefined)
       throw new LsxError('BAD_REQUEST', `the journal has no durable request with the key ${JSON.stringify(key)}`)
-    return { record: { ...requestSummary(record), payload: record.payload, response: record.response } }
+    const { payload, response, condition, fulfilment } = record
+    const proof = { condition: condition?.toString('base64url'), fulfilment: fulfilment?.toString('base64url') }
+    return { record: { ...requestSummary(record), payload, response, ...proof } }
   }
 
   async #listRequests({ state, bank, limit }: z.output<typeof requestList>): Promise<Record<string, unknown>> {
     const records = await this.#context.journal.list({ state, bankCode: bank, limit })
     return { counts: { ...this.#context.journal.counts }, requests: records.map(requestSummary) }
+  }
+
+  #ilpFailures({ bank, sinceMs, limit }: z.output<typeof ilpFailuresQuery>): Record<string, unknown> {
+    const nowMs = this.#clock.nowMs()
+    const { failures: table } = this.#context.ilp
+    const { failures, total } = table.list({ sinceMs: nowMs - sinceMs, bankCode: bank, limit }, nowMs)
+    const listed = failures.map(({ atMs, ...failure }) => ({ at: new Date(atMs).toISOString(), ...failure }))
+    return { failures: listed, total, countsSinceStart: table.counts(bank) }
   }
 
   async #quarantine({ bank, reason }: { bank: string; reason: string }): Promise<Record<string, unknown>> {

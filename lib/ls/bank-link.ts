@@ -98,6 +98,7 @@ export class BankLink {
         durable: context.durable,
         onUnverified: (error) => context.refusals.record(error, { bankCode: bank.code }),
         addedMetaBytes: (request) => tokenMetaBytes(request, context.tokenMethods),
+        ilp: context.ilp,
         clock: context.clock,
         logger: this.#logger,
       },

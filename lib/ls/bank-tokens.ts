@@ -1,5 +1,5 @@
 import { lsSpiffeId, xchangeSpiffeId } from '../certs/index.ts'
-import { encodeMap } from '../frames/index.ts'
+import { decodeMeta, encodeMap } from '../frames/index.ts'
 import { checkIdentityPublicKey, type Identity } from '../kx/index.ts'
 import { ed25519Kid, type MethodScope, RequestTokens, SessionTokens, type TokenSigner } from '../message/jwt/index.ts'
 import type { LsxError } from '../runtime/index.ts'
@@ -54,6 +54,7 @@ export class BankTokens {
         ? undefined
         : this.#requests.tokenFor(method, sessionId, request.key))
     if (token === undefined) return request.meta
+    if (request.meta !== undefined) return encodeMap({ ...decodeMeta(request.meta), token })
     if (this.#encoded?.token !== token) this.#encoded = { token, meta: encodeMap({ token }) }
     return this.#encoded.meta
   }

@@ -18,6 +18,7 @@ const bankSchema = (baseDir: string) =>
       early: earlyPolicy.optional(),
       durable: z.boolean().optional(),
       signing: bankSigningField.optional(),
+      ilpSecretFile: fields.pathField(baseDir).optional(),
     })
     .refine((bank) => bank.dial === 'xchange' || (bank.host !== undefined && bank.port !== undefined), {
       message: 'a bank that LS dials needs host and port',
@@ -57,6 +58,12 @@ const lsSchema = (baseDir: string) =>
       maxBytes: fields.countField(1_048_576, 1_099_511_627_776).default(4_294_967_296),
       minFreeBytes: fields.countField(0, 1_099_511_627_776).default(67_108_864),
       commitTimeoutMs: fields.durationMsField(100, 600_000).default(5_000),
+    }),
+    ilp: fields.section({
+      methods: fields.methodsField,
+      version: z.union([z.literal(1), z.literal(4)]).default(4),
+      expiryMs: fields.durationMsField(100, 86_400_000).default(30_000),
+      clockSkewMs: fields.durationMsField(0, 600_000).default(5_000),
     }),
     frames: fields.section({ maxFrameBytes: fields.maxFrameBytesField }),
     kx: fields.section({

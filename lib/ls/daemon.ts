@@ -45,6 +45,7 @@ import { DurableRequests } from './durable-requests.ts'
 import { LsGate, type Phase } from './gate.ts'
 import { nextGeneration, validateGeneration } from './generation.ts'
 import { HealthCheck } from './health-check.ts'
+import { IlpDesk, loadIlpSecrets } from './ilp-desk.ts'
 import { RequestJournal } from './journal/index.ts'
 import { validateKxRecord } from './kx-record.ts'
 import { validateQuarantine } from './quarantine.ts'
@@ -80,6 +81,7 @@ export function checkLsFiles(config: LsConfig): void {
   new AllowList(config.listen.allow)
   const signing = loadSigning(config, { clock: systemClock, logger: silentLogger })
   for (const bank of config.banks) BankLink.check(bank, config, signing)
+  loadIlpSecrets(config)
 }
 
 /** A certificate of another party is found here and not by every bank in turn. */
@@ -149,7 +151,12 @@ export class LsDaemon {
       const { context, journal } = await this.#createContext(signal)
       const registry = new Registry(context)
       this.#registry = registry
-      const router = new Router(registry, clock, () => context.config.durable.default)
+      const router = new Router({
+        registry,
+        clock,
+        ilp: context.ilp,
+        durableByDefault: () => context.config.durable.default,
+      })
       this.#router = router
       const { signing } = context
       await this.#services.start([journal, context.uptime, ...(signing === undefined ? [] : [signing])], signal)
@@ -243,6 +250,7 @@ export class LsDaemon {
     })
     const generation = await nextGeneration(generations, clock.nowMs())
     signal.throwIfAborted()
+    const refusals = new RefusalLog(logger, clock)
     const context: SwitchContext = {
       config,
       secureContext: createSecureContext(material),
@@ -258,7 +266,8 @@ export class LsDaemon {
       quarantines,
       journal,
       durable: new DurableRequests(journal, clock),
-      refusals: new RefusalLog(logger, clock),
+      refusals,
+      ilp: new IlpDesk(config, { clock, refusals }),
       clock,
       logger,
       random,
@@ -339,6 +348,7 @@ export class LsDaemon {
     const { config, needRestart } = reloaded(this.#options.config, file)
     const material = loadOwnMaterial(config)
     const identity = loadIdentity(config)
+    context.ilp.reload(config)
     context.signing?.reload()
     context.config = config
     this.#takeIdentity(identity)

@@ -1,6 +1,8 @@
+import { decodeMeta } from '../frames/index.ts'
+import { parsePrepare } from '../message/ilp/index.ts'
 import { type Clock, failpoint } from '../runtime/index.ts'
 import { type JournalRecord, journalDigest, type RequestJournal } from './journal/index.ts'
-import { RoutedRequest, type Settlement } from './routed-request.ts'
+import { type RequestIlp, RoutedRequest, type Settlement } from './routed-request.ts'
 
 /** Of one bank at once; with their payloads they are in memory. The rest waits for the next start. */
 const MAX_RECOVERED = 65_536
@@ -9,6 +11,11 @@ const IN_DOUBT_BEFORE: Settlement = {
   outcome: 'in-doubt',
   code: 'IN_DOUBT',
   message: 'an earlier request with this key is in doubt',
+}
+const UNPROVEN_BEFORE: Settlement = {
+  outcome: 'in-doubt',
+  code: 'FULFILMENT_INVALID',
+  message: 'the bank answered an earlier request with this key, and did not prove it',
 }
 const TOO_MANY_WAIT: Settlement = {
   outcome: 'in-doubt',
@@ -38,7 +45,7 @@ export class DurableRequests {
    * both, or the outcome that it had before. Rejects with STORE_FULL, DUPLICATE_MISMATCH or INTERNAL.
    */
   async accept(request: RoutedRequest): Promise<Settlement | RoutedRequest | undefined> {
-    const { key, bankCode, method, payload } = request
+    const { key, bankCode, method, payload, meta } = request
     const nowMs = this.#clock.nowMs()
     failpoint('journal-accept:before')
     const { known } = await this.#journal.accept({
@@ -46,6 +53,8 @@ export class DurableRequests {
       bankCode,
       method,
       payload,
+      meta,
+      condition: broughtCondition(request),
       acceptedAtMs: nowMs,
       deadlineAtMs: nowMs + (request.deadlineMs - this.#clock.monotonicMs()),
     })
@@ -68,7 +77,7 @@ export class DurableRequests {
    */
   find(request: RoutedRequest): Settlement | undefined {
     const known = this.#journal.get(request.key)
-    if (known === undefined || !known.digest.equals(journalDigest(request))) return undefined
+    if (known === undefined || !known.digest.equals(digestOf(request))) return undefined
     return settlementBefore(known)
   }
 
@@ -80,8 +89,8 @@ export class DurableRequests {
   /** Resolves when the outcome is on disk. */
   async settle(request: RoutedRequest, settlement: Settlement): Promise<void> {
     failpoint('settle:before')
-    const { outcome, code, payload } = settlement
-    await this.#journal.settle(request.key, { outcome, code, response: payload })
+    const { outcome, code, payload, type, fulfilment } = settlement
+    await this.#journal.settle(request.key, { outcome, code, response: payload, type, fulfilment })
     failpoint('settle:after')
     if (outcome !== 'in-doubt') this.#open.delete(request.key)
   }
@@ -111,6 +120,8 @@ export class DurableRequests {
       key: record.key,
       method: record.method,
       payload: record.payload,
+      meta: record.meta,
+      ilp: ilpOf(record),
       // By this process's clock that never jumps; the wall clock is all that a record has.
       acceptedAtMs: nowMs - Math.max(0, wallMs - record.acceptedAtMs),
       timeoutMs: record.deadlineAtMs - record.acceptedAtMs,
@@ -124,6 +135,31 @@ export class DurableRequests {
 }
 
 function settlementBefore(known: JournalRecord): Settlement {
-  if (known.state !== 'settled' || known.outcome === undefined) return IN_DOUBT_BEFORE
-  return { outcome: known.outcome, code: known.code, payload: known.response }
+  if (known.state !== 'settled' || known.outcome === undefined) {
+    return known.code === 'FULFILMENT_INVALID' ? UNPROVEN_BEFORE : IN_DOUBT_BEFORE
+  }
+  const { outcome, code, response: payload, type, fulfilment } = known
+  return { outcome, code, payload, type, fulfilment }
+}
+
+/** A packet of the app's own is part of what it asks for; one that LS makes follows from the rest. */
+function broughtCondition({ ilp }: RoutedRequest): Buffer | undefined {
+  return ilp?.madePacket === undefined ? ilp?.condition : undefined
+}
+
+function digestOf(request: RoutedRequest): Buffer {
+  const { bankCode, method, payload } = request
+  return journalDigest({ bankCode, method, payload, condition: broughtCondition(request) })
+}
+
+/** What the answer is to be checked against: as the meta says, which went, or will go, to the bank. */
+function ilpOf({ meta, condition }: JournalRecord): RequestIlp | undefined {
+  const { ilp } = decodeMeta(meta)
+  if (ilp === undefined) return undefined
+  const prepare = parsePrepare(ilp)
+  return {
+    condition: prepare.condition,
+    expiresAtMs: prepare.expiresAtMs,
+    madePacket: condition === undefined ? prepare.packetBytes : undefined,
+  }
 }

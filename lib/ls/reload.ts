@@ -7,6 +7,7 @@ const RELOADED: ReadonlySet<string> = new Set([
   'listen.allow',
   'requests',
   'durable.default',
+  'ilp',
   'kx',
   'rekey',
   'tokens',

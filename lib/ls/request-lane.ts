@@ -18,6 +18,7 @@ import {
   toLsxError,
 } from '../runtime/index.ts'
 import type { DurableRequests } from './durable-requests.ts'
+import type { IlpDesk } from './ilp-desk.ts'
 import { type Outcome, RoutedRequest, type Settlement } from './routed-request.ts'
 import { UnkeptOutcomes } from './unkept-outcomes.ts'
 import { type Resolution, UnsettledRequests } from './unsettled-requests.ts'
@@ -43,6 +44,7 @@ export interface LaneOptions {
   readonly onUnverified?: (error: LsxError) => void
   /** Room for what is added to the request's meta as it is sent. */
   readonly addedMetaBytes?: (request: RoutedRequest) => number
+  readonly ilp: Pick<IlpDesk, 'judge' | 'judgeNotOk'>
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -57,6 +59,7 @@ const FETCH_MS = 5_000
 const MAX_UNSETTLED = 65_536
 /** An app that asks again for what is in doubt makes LS ask the xchange again, not more often than this. */
 const ASK_AGAIN_MS = 500
+const NO_META: Readonly<Record<string, unknown>> = Object.freeze({})
 
 /**
  * All requests to one bank: queues, sends, and settles each with its one outcome.
@@ -189,7 +192,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   onResponse(request: RoutedRequest, response: ResponseRecord): void {
     let settlement: Settlement
     try {
-      settlement = settlementOf(response)
+      settlement = this.#settlementOf(request, response)
     } catch (error) {
       this.onLost(request, toLsxError(error))
       throw error
@@ -199,7 +202,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
 
   onLateResponse(request: RoutedRequest, response: ResponseRecord): void {
     this.#unsettled.delete(request)
-    this.#settle(request, settlementOf(response))
+    this.#settle(request, this.#settlementOf(request, response))
   }
 
   /** Not believed, and not taken for a refusal either: it may have been executed. Durable ones are asked about again. */
@@ -434,6 +437,18 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     )
   }
 
+  #settlementOf(request: RoutedRequest, response: ResponseRecord): Settlement {
+    // Without meta there is nothing to decode, nor, mostly, to check.
+    if (response.meta === undefined && request.ilp === undefined) return settlementOf(response, NO_META)
+    const meta = decodeMeta(response.meta)
+    if (request.ilp === undefined) return settlementOf(response, meta)
+    if (response.status !== ResponseStatus.ok) {
+      return this.#options.ilp.judgeNotOk(request, response, meta) ?? settlementOf(response, meta)
+    }
+    const verdict = this.#options.ilp.judge(request, request.ilp, meta)
+    return 'outcome' in verdict ? verdict : { ...settlementOf(response, meta), ...verdict }
+  }
+
   #noteRecovered(): void {
     if (this.#recovering.size > 0) return
     for (const resolve of this.#onRecovered) resolve()
@@ -462,16 +477,18 @@ function inDoubt(message: string): Settlement {
   return { outcome: 'in-doubt', code: 'IN_DOUBT', message }
 }
 
-function settlementOf(response: ResponseRecord): Settlement {
+function settlementOf(response: ResponseRecord, meta: Readonly<Record<string, unknown>>): Settlement {
+  const { payload } = response
+  const type = typeof meta.type === 'string' ? meta.type : undefined
   switch (response.status) {
     case ResponseStatus.ok:
-      return { outcome: 'answered', payload: response.payload }
+      return { outcome: 'answered', payload, type }
     case ResponseStatus.failed:
-      return { outcome: 'answered', code: codeOf(response) ?? 'HANDLER_FAILED', payload: response.payload }
+      return { outcome: 'answered', code: codeOf(meta) ?? 'HANDLER_FAILED', payload, type }
     case ResponseStatus.refused:
       return {
         outcome: 'refused',
-        code: codeOf(response) ?? 'REFUSED',
+        code: codeOf(meta) ?? 'REFUSED',
         message: 'the xchange refused it before it did anything',
       }
     case ResponseStatus.inDoubt:
@@ -479,7 +496,6 @@ function settlementOf(response: ResponseRecord): Settlement {
   }
 }
 
-function codeOf(response: ResponseRecord): ErrorCode | undefined {
-  const { code } = decodeMeta(response.meta)
+function codeOf({ code }: Readonly<Record<string, unknown>>): ErrorCode | undefined {
   return isErrorCode(code) ? code : undefined
 }

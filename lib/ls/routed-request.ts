@@ -1,4 +1,5 @@
 import { ChannelRequest } from '../channel/index.ts'
+import { conditionOf, type IlpTerms } from '../message/ilp/index.ts'
 import type { SignedMessage } from '../message/jws/index.ts'
 import type { ErrorCode } from '../runtime/index.ts'
 
@@ -17,6 +18,12 @@ interface Waiter {
   readonly wantsLate: boolean
 }
 
+/** What LS must know of a request's ILP packet when the answer comes. */
+export interface RequestIlp extends IlpTerms {
+  /** The packet where LS made it: the app gets it with the proof. */
+  readonly madePacket: Buffer | undefined
+}
+
 export type Outcome = 'answered' | 'refused' | 'not-sent' | 'in-doubt'
 
 /** How a request ended. */
@@ -25,6 +32,10 @@ export interface Settlement {
   readonly code?: ErrorCode | undefined
   /** msgpack, from the bank's handler. */
   readonly payload?: Buffer | undefined
+  /** What the payload is, where it is not msgpack. */
+  readonly type?: string | undefined
+  /** Proves an answer to a request that had an ILP packet; checked. */
+  readonly fulfilment?: Buffer | undefined
   /** For people. */
   readonly message?: string | undefined
 }
@@ -36,6 +47,9 @@ export interface RequestParts {
   readonly key: string
   readonly method: string
   readonly payload: Buffer
+  /** Encoded map, for the bank's node. */
+  readonly meta?: Buffer | undefined
+  readonly ilp?: RequestIlp | undefined
   /** Monotonic ms. */
   readonly acceptedAtMs: number
   readonly timeoutMs: number
@@ -66,6 +80,7 @@ export class RoutedRequest extends ChannelRequest {
   readonly bankCode: string
   readonly acceptedAtMs: number
   readonly durable: boolean
+  readonly ilp: RequestIlp | undefined
   /** What was signed of it, the last time that it was sent. */
   signed: SignedMessage | undefined = undefined
   readonly token: string | undefined
@@ -81,6 +96,7 @@ export class RoutedRequest extends ChannelRequest {
     this.acceptedAtMs = parts.acceptedAtMs
     this.durable = parts.durable ?? false
     this.token = parts.token
+    this.ilp = parts.ilp
     const { asker, askerId, acceptedAtMs, wantsLate = false } = parts
     this.#waiter = { asker, askerId, sinceMs: acceptedAtMs, wantsLate }
   }
@@ -149,9 +165,10 @@ export class RoutedRequest extends ChannelRequest {
 
   #tell({ asker, askerId, sinceMs }: Waiter, news: News, nowMs: number, event: 'settled' | undefined): void {
     if (asker.closed) return
-    const { outcome, code, payload, message } = news
+    const { outcome, code, payload, type, fulfilment, message } = news
     const ms = elapsedMs(sinceMs, nowMs)
-    if (event === undefined && code === undefined && message === undefined && payload !== undefined) {
+    const isPlain = code === undefined && message === undefined && type === undefined && fulfilment === undefined
+    if (event === undefined && isPlain && payload !== undefined) {
       asker.reply({ id: askerId, outcome, payload, key: this.key, ms })
       return
     }
@@ -159,11 +176,18 @@ export class RoutedRequest extends ChannelRequest {
       event === undefined ? { id: askerId, outcome } : { id: askerId, event, outcome }
     if (code !== undefined) reply.code = code
     if (payload !== undefined) reply.payload = payload
+    if (type !== undefined) reply.type = type
+    if (fulfilment !== undefined) reply.ilp = proofOf(fulfilment, this.ilp?.madePacket)
     if (message !== undefined) reply.message = message
     reply.key = this.key
     reply.ms = ms
     asker.reply(reply)
   }
+}
+
+/** The proof as an app gets it. */
+function proofOf(fulfilment: Buffer, madePacket: Buffer | undefined): Record<string, unknown> {
+  return { fulfilment, condition: conditionOf(fulfilment), ...(madePacket === undefined ? {} : { packet: madePacket }) }
 }
 
 /** Milliseconds with microseconds behind the point. */

@@ -1,6 +1,8 @@
+import { encodeMap } from '../frames/index.ts'
 import { type IpcConnection, type IpcHandler, type Message, parseRequest } from '../ipc/index.ts'
-import { type Clock, LsxError } from '../runtime/index.ts'
+import { type Clock, LsxError, toLsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
+import type { IlpDesk, PreparedIlp } from './ilp-desk.ts'
 import type { Registry } from './registry.ts'
 import { RoutedRequest, type Settlement } from './routed-request.ts'
 
@@ -8,12 +10,15 @@ import { RoutedRequest, type Settlement } from './routed-request.ts'
 export class Router implements IpcHandler {
   readonly #registry: Registry
   readonly #clock: Clock
+  readonly #ilp: IlpDesk
   readonly #durableByDefault: () => boolean
   #accepting = true
 
-  constructor(registry: Registry, clock: Clock, durableByDefault: () => boolean = () => false) {
+  constructor(options: { registry: Registry; clock: Clock; ilp: IlpDesk; durableByDefault?: () => boolean }) {
+    const { registry, clock, ilp, durableByDefault = () => false } = options
     this.#registry = registry
     this.#clock = clock
+    this.#ilp = ilp
     this.#durableByDefault = durableByDefault
   }
 
@@ -25,9 +30,18 @@ export class Router implements IpcHandler {
   onMessage(connection: IpcConnection, message: Message): void {
     if (message.op !== 'request')
       throw new LsxError('BAD_REQUEST', 'op: apps send "request"; operators have their own socket')
-    const { id, to, method, payload, key, timeoutMs, durable, late, token } = parseRequest(message)
+    const appRequest = parseRequest(message)
+    const { id, to, method, payload, key, timeoutMs, durable, late, token, type } = appRequest
     const acceptedAtMs = this.#clock.monotonicMs()
     const link = this.#registry.get(to)
+    let refusal = this.#refusalOf(to, link)
+    let ilp: PreparedIlp | undefined
+    try {
+      if (refusal === undefined) ilp = this.#ilp.prepare({ bankCode: to, method, key, payload, ilp: appRequest.ilp })
+    } catch (thrown) {
+      const { code, message } = toLsxError(thrown)
+      refusal = { outcome: 'refused', code, message }
+    }
     const request = new RoutedRequest({
       asker: connection,
       askerId: id,
@@ -35,13 +49,14 @@ export class Router implements IpcHandler {
       key,
       method,
       payload,
+      meta: metaOf(type, ilp),
+      ilp: ilp?.terms,
       acceptedAtMs,
       timeoutMs,
       durable: durable ?? link?.bank.durable ?? this.#durableByDefault(),
       wantsLate: late,
       token,
     })
-    const refusal = this.#refusalOf(to, link)
     if (refusal === undefined) link?.lane.submit(request)
     else if (link === undefined) request.settle(refusal, acceptedAtMs)
     else link.lane.refuse(request, refusal)
@@ -55,4 +70,10 @@ export class Router implements IpcHandler {
 
   /** What the app asked for goes on: it may have been sent. The replies find nobody. */
   onClose(): void {}
+}
+
+/** Most requests have nothing to say beside their payload. */
+function metaOf(type: string | undefined, ilp: PreparedIlp | undefined): Buffer | undefined {
+  if (type === undefined && ilp === undefined) return undefined
+  return encodeMap({ type, ilp: ilp?.fields })
 }

@@ -7,6 +7,7 @@ import type { Clock, Logger } from '../runtime/index.ts'
 import type { Table } from '../store/index.ts'
 import type { LsConfig } from './config.ts'
 import type { DurableRequests, RequestBook } from './durable-requests.ts'
+import type { IlpDesk } from './ilp-desk.ts'
 import type { KxRecord } from './kx-record.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { UptimeLedger } from './uptime/index.ts'
@@ -33,6 +34,7 @@ export interface SwitchContext {
   readonly journal: RequestBook
   readonly durable: DurableRequests
   readonly refusals: RefusalLog
+  readonly ilp: IlpDesk
   readonly clock: Clock
   readonly logger: Logger
   readonly random: () => number

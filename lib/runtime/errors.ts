@@ -35,7 +35,7 @@ export const ERROR_TABLE = {
   STALE_GENERATION: { party: 'peer', summary: 'The LS is older than one that was accepted before.' },
   FRAME_INVALID: { party: 'peer', summary: 'A frame breaks the protocol.' },
   SIGNATURE_INVALID: { party: 'peer', summary: 'A signature does not verify.' },
-  FULFILMENT_INVALID: { party: 'peer', summary: 'The fulfilment does not match the condition.' },
+  FULFILMENT_INVALID: { party: 'peer', summary: 'The ILP proof is missing, wrong or late, or cannot be given.' },
   TOKEN_INVALID: { party: 'caller', summary: 'The token is not valid here.' },
   STORE_FULL: { party: 'self', summary: 'The durable store is at its bound.' },
   SHUTTING_DOWN: { party: 'self', summary: 'The daemon is draining.' },

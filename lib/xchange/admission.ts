@@ -1,9 +1,12 @@
+import type { RefusalLog } from '../channel/index.ts'
 import { decodeMeta, type RequestRecord } from '../frames/index.ts'
-import { type Clock, describeError, type ErrorCode, type Logger } from '../runtime/index.ts'
+import { type Clock, describeError, type ErrorCode, type Logger, toLsxError } from '../runtime/index.ts'
 import { Execution, type Respond } from './execution.ts'
 import { ExpectedDuration } from './expected-duration.ts'
+import type { IlpReceiver } from './ilp-receiver.ts'
 import { Invocation, type InvocationEnvironment, invocationEnvironment } from './invocation.ts'
 import type { PayloadCodec } from './payload.ts'
+import type { RequestSealing } from './request-sealing.ts'
 import type { Route, Routes } from './route.ts'
 
 export interface AdmissionOptions {
@@ -15,6 +18,9 @@ export interface AdmissionOptions {
   readonly maxConcurrent: number
   readonly minBudgetMs: number
   readonly maxPayloadBytes: number
+  readonly ilp: IlpReceiver
+  readonly sealing: RequestSealing
+  readonly refusals: Pick<RefusalLog, 'record'>
 }
 
 /** setTimeout fires at once beyond 2^31 ms, and no app may ask for more than 10 minutes. */
@@ -48,7 +54,7 @@ export class Admission {
     inFlight: number,
     purpose: 'execution' | 'inquiry',
   ): Execution | ErrorCode {
-    const { routes, clock, codec, maxConcurrent, maxPayloadBytes } = this.#options
+    const { routes, clock, codec, ilp, sealing, maxConcurrent, maxPayloadBytes } = this.#options
     const route = routes.get(request.method)
     if (route === undefined) return 'UNKNOWN_METHOD'
     if (inFlight >= maxConcurrent) return 'BUSY'
@@ -59,16 +65,28 @@ export class Admission {
     if (request.payload.byteLength > maxPayloadBytes) return 'TOO_LARGE'
     try {
       const meta = request.meta === undefined ? NO_META : decodeMeta(request.meta)
-      const payload = codec.decode(request.payload, meta.type)
-      const deadlineMs = receivedMs + Math.min(request.budgetMs, MAX_BUDGET_MS)
-      const invocation = new Invocation(this.#environment, request, deadlineMs, meta)
-      return new Execution(request, respond, route, payload, invocation)
-    } catch (error) {
+      const sealed = sealing.accept(request, meta.type)
+      const payload = sealed === undefined ? codec.decode(request.payload, meta.type) : undefined
+      const accepted = ilp.accept(request, meta.ilp)
+      let budgetMs = Math.min(request.budgetMs, MAX_BUDGET_MS)
+      if (accepted !== undefined) {
+        const leftMs = ilp.leftMs(accepted)
+        // A transfer is not begun that could not be proven in time.
+        if (purpose === 'execution' && leftMs < this.#neededMs(request.method, route, receivedMs))
+          return 'DEADLINE_EXCEEDED'
+        budgetMs = Math.min(budgetMs, leftMs)
+      }
+      const invocation = new Invocation(this.#environment, request, receivedMs + budgetMs, meta, accepted?.transfer)
+      return new Execution(request, respond, { route, payload, invocation, ilp: accepted, sealed })
+    } catch (thrown) {
+      const error = toLsxError(thrown, 'BAD_REQUEST')
       this.#options.logger.info(
         { idempotencyKey: request.key, method: request.method, error: describeError(error) },
-        'refused a request whose payload or meta cannot be decoded',
+        'refused a request whose payload or meta cannot be taken',
       )
-      return 'BAD_REQUEST'
+      if (error.code !== 'FULFILMENT_INVALID') return 'BAD_REQUEST'
+      this.#options.refusals.record(error, { method: request.method, idempotencyKey: request.key })
+      return error.code
     }
   }
 

@@ -80,6 +80,26 @@ const xchangeSchema = (baseDir: string) =>
         maxBytes: fields.countField(1_048_576, 1_099_511_627_776).default(8_589_934_592),
         keepMs: fields.durationMsField(1_000).default(86_400_000),
       }),
+      ilp: fields
+        .section({
+          methods: fields.methodsField,
+          secretFiles: z.array(fields.pathField(baseDir)).max(8).default([]),
+          clockSkewMs: fields.durationMsField(0, 600_000).default(5_000),
+        })
+        .refine((ilp) => ilp.methods.length === 0 || ilp.secretFiles.length > 0, {
+          message: 'methods that need a packet need a secret to fulfil it',
+          path: ['secretFiles'],
+        }),
+      sealing: fields
+        .section({
+          keyFiles: z.array(fields.pathField(baseDir)).max(8).default([]),
+          requiredMethods: fields.methodsField,
+          minRsaBits: fields.countField(2_048, 8_192).default(4_096),
+        })
+        .refine((sealing) => sealing.requiredMethods.length === 0 || sealing.keyFiles.length > 0, {
+          message: 'methods that need a sealed payload need a key to open it',
+          path: ['keyFiles'],
+        }),
       handlers: z.strictObject({
         modules: z.array(fields.pathField(baseDir)).max(100).default([]),
         http: z

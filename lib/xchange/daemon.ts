@@ -53,7 +53,9 @@ import { GenerationFence, validateGeneration } from './fence.ts'
 import { XchangeGate } from './gate.ts'
 import { loadHandlerModules } from './handler-modules.ts'
 import { HttpForward, type HttpForwardOptions } from './http-forward.ts'
+import { IlpReceiver, readIlpRules } from './ilp-receiver.ts'
 import { LsLink } from './ls-link.ts'
+import { RequestSealing, readSealingRules } from './request-sealing.ts'
 import type { Route } from './route.ts'
 import { loadIssuers, XchangeTokens } from './tokens.ts'
 
@@ -83,6 +85,8 @@ export async function checkXchangeFiles(
   readPins(config)
   loadSigning(config, { clock: systemClock, logger: silentLogger })
   new AllowList(config.ls.allow)
+  readIlpRules(config.ilp)
+  readSealingRules(config.sealing)
   const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
   await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
 }
@@ -132,6 +136,8 @@ export class XchangeDaemon {
   #link: LsLink | undefined
   #listener: ChannelListener | undefined
   #dispatcher: Dispatcher | undefined
+  #ilp: IlpReceiver | undefined
+  #sealing: RequestSealing | undefined
   #signing: SigningMaterial | undefined
   readonly #refusals: RefusalLog
   #secureContext: ReturnType<typeof createSecureContext> | undefined
@@ -204,6 +210,13 @@ export class XchangeDaemon {
     const tokens = new XchangeTokens(config, clock, () => this.#ownIdentity())
     this.#tokens = tokens
     const { routes, services } = await collectRoutes(this.#options, signal)
+    const ilp = new IlpReceiver(readIlpRules(config.ilp), { bankCode: config.bankCode, clock })
+    this.#ilp = ilp
+    const sealing = new RequestSealing(readSealingRules(config.sealing), {
+      bankCode: config.bankCode,
+      refusals: this.#refusals,
+    })
+    this.#sealing = sealing
     const dispatcher = createDispatcher({
       bankCode: config.bankCode,
       routes,
@@ -214,6 +227,9 @@ export class XchangeDaemon {
       maxConcurrent: config.requests.maxConcurrent,
       minBudgetMs: config.requests.minBudgetMs,
       maxPayloadBytes: config.frames.maxFrameBytes - 256 - (signing?.growthBytes ?? 0),
+      ilp,
+      sealing,
+      refusals: this.#refusals,
     })
     this.#dispatcher = dispatcher
     const link = this.#createLink({ tokens, fence, dispatcher, onceOnly, signing })
@@ -253,17 +269,24 @@ export class XchangeDaemon {
     return this.#stopped
   }
 
-  /** Takes keys, certificates and pins as they are on disk now; the channel goes on. Other options need a restart. */
+  /**
+   * Takes keys, certificates, pins and the rules of ILP and sealing as they are on disk now; the channel goes on. Other
+   * options need a restart.
+   */
   reload(): void {
     const { logger, reloadConfig } = this.#options
     const config = reloadConfig()
     const material = loadOwnMaterial(config)
     const pins = readPins(config)
     const identity = loadIdentity(config)
+    const ilpRules = readIlpRules(config.ilp)
+    const sealingRules = readSealingRules(config.sealing)
     this.#tokens?.renewIssuers(config)
     this.#signing?.reload()
     this.#pins = pins
     this.#takeIdentity(identity)
+    this.#ilp?.replaceRules(ilpRules)
+    this.#sealing?.replaceRules(sealingRules)
     this.#keys?.takeFiles()
     this.#link?.dropUnlessPinned(pins)
     this.#secureContext = createSecureContext(material)
@@ -433,8 +456,14 @@ export class XchangeDaemon {
   }
 }
 
-/** What a reload leaves as it was at the start: all but keys, certificates and pins. */
-function fixedOptions({ tls: _tls, ls, ...options }: XchangeConfig): Record<string, unknown> {
+/** What a reload leaves as it was at the start: all but keys, certificates, pins, ILP and sealing. */
+function fixedOptions({
+  tls: _tls,
+  ilp: _ilp,
+  sealing: _sealing,
+  ls,
+  ...options
+}: XchangeConfig): Record<string, unknown> {
   const { identities: _identities, ...address } = ls
   return { ...options, ls: address }
 }

@@ -1,4 +1,11 @@
-import { DEFAULT_MAX_FRAME_BYTES, type RequestRecord, type ResponseRecord, ResponseStatus } from '../frames/index.ts'
+import type { RefusalLog } from '../channel/index.ts'
+import {
+  DEFAULT_MAX_FRAME_BYTES,
+  encodeMap,
+  type RequestRecord,
+  type ResponseRecord,
+  ResponseStatus,
+} from '../frames/index.ts'
 import type { SessionTokens } from '../message/jwt/index.ts'
 import {
   type Clock,
@@ -12,6 +19,7 @@ import {
 import { Admission } from './admission.ts'
 import { Execution, type Respond } from './execution.ts'
 import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
+import type { IlpReceiver } from './ilp-receiver.ts'
 import {
   type BeginResult,
   type KnownKey,
@@ -22,6 +30,7 @@ import {
 } from './once-only.ts'
 import { PayloadCodec } from './payload.ts'
 import { RecentAnswers } from './recent-answers.ts'
+import { plainBytesWithin, type RequestSealing } from './request-sealing.ts'
 import { ResponseWriter } from './responses.ts'
 import type { Routes } from './route.ts'
 import { RunningExecutions } from './running-executions.ts'
@@ -67,6 +76,10 @@ export interface DispatcherOptions {
   readonly authorization?: Authorization | undefined
   readonly clock: Clock
   readonly logger: Logger
+  readonly ilp: IlpReceiver
+  readonly sealing: RequestSealing
+  /** What is refused as an attack may be. */
+  readonly refusals: Pick<RefusalLog, 'record'>
   /** Requests at work at once; more are refused with BUSY. Default 1,024. */
   readonly maxConcurrent?: number
   /** A request with less budget is refused whatever its method. Default 5 ms. */
@@ -104,6 +117,10 @@ class OnceOnlyDispatcher implements Dispatcher {
   readonly #admission: Admission
   readonly #responses: ResponseWriter
   readonly #authorization: Authorization | undefined
+  readonly #ilp: IlpReceiver
+  readonly #sealing: RequestSealing
+  readonly #codec = new PayloadCodec()
+  readonly #maxPayloadBytes: number
   readonly #maxRepetitionsWaiting: number
   readonly #running: RunningExecutions
   /** Of repeatable methods. */
@@ -121,9 +138,12 @@ class OnceOnlyDispatcher implements Dispatcher {
       abandonAfterMs: options.abandonAfterMs ?? 300_000,
       onAbandoned: (execution) => this.#abandon(execution),
     })
-    const codec = new PayloadCodec()
+    const codec = this.#codec
     const maxPayloadBytes = options.maxPayloadBytes ?? DEFAULT_MAX_FRAME_BYTES - FRAME_OVERHEAD_BYTES
-    const { bankCode, routes, clock, logger, maxConcurrent = 1_024, minBudgetMs = 5 } = options
+    const { bankCode, routes, clock, logger, ilp, sealing, refusals, maxConcurrent = 1_024, minBudgetMs = 5 } = options
+    this.#ilp = ilp
+    this.#sealing = sealing
+    this.#maxPayloadBytes = maxPayloadBytes
     this.#admission = new Admission({
       bankCode,
       routes,
@@ -133,6 +153,9 @@ class OnceOnlyDispatcher implements Dispatcher {
       maxConcurrent,
       minBudgetMs,
       maxPayloadBytes,
+      ilp,
+      sealing,
+      refusals,
     })
     this.#responses = new ResponseWriter({ codec, maxPayloadBytes })
   }
@@ -301,10 +324,42 @@ class OnceOnlyDispatcher implements Dispatcher {
   }
 
   #keyBegun(execution: Execution, result: BeginResult): void {
-    if (result.kind === 'new') this.#run(execution)
-    else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result))
+    if (result.kind === 'new') {
+      this.#open(execution, {
+        next: () => this.#run(execution),
+        failed: () => this.#releaseAndRefuse(execution, 'BAD_REQUEST'),
+      })
+    } else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result))
     else if (execution.route.inquire === undefined) this.#finish(execution, this.#responses.inDoubt)
-    else this.#inquire(execution, execution.route.inquire)
+    else {
+      const { inquire } = execution.route
+      this.#open(execution, {
+        next: () => this.#inquire(execution, inquire),
+        // Begun before: that it cannot be opened now is no news of what became of it.
+        failed: () => this.#finish(execution, this.#responses.inDoubt),
+      })
+    }
+  }
+
+  /** A sealed request is opened when it is certain that it goes on. That takes a while, and leaves the event loop free. */
+  #open(execution: Execution, { next, failed }: { next: () => void; failed: () => void }): void {
+    const { sealed } = execution
+    if (sealed === undefined) {
+      next()
+      return
+    }
+    whenSettled(
+      async () => {
+        const opened = await this.#sealing.open(sealed)
+        execution.payload = this.#codec.decode(opened.payload, undefined)
+        execution.opened = opened
+      },
+      next,
+      (error) => {
+        execution.invocation.log.warn({ error: describeError(error) }, 'a sealed request cannot be opened')
+        failed()
+      },
+    )
   }
 
   #beginFailed(execution: Execution, error: unknown): void {
@@ -318,7 +373,7 @@ class OnceOnlyDispatcher implements Dispatcher {
       () => inquire(execution.invocation.key),
       (answer) => {
         // The bank's code need not be TypeScript: what is neither true nor false settles nothing.
-        if (answer?.done === true) this.#finish(execution, this.#responses.ok(answer.payload, execution.invocation))
+        if (answer?.done === true) this.#answerOk(execution, answer.payload, answer.doneAtMs)
         else if (answer?.done === false) this.#run(execution)
         else this.#finish(execution, this.#responses.inDoubt)
       },
@@ -350,7 +405,7 @@ class OnceOnlyDispatcher implements Dispatcher {
       },
       (value) => {
         this.#admission.learn(execution, startedMs)
-        this.#finish(execution, this.#responses.ok(value, invocation))
+        this.#answerOk(execution, value)
       },
       (error) => {
         // A system that cannot be reached says nothing about how long its work takes.
@@ -360,12 +415,49 @@ class OnceOnlyDispatcher implements Dispatcher {
     )
   }
 
+  /** With the fulfilment, where the request had a packet. One that comes too late says so itself, by its time. */
+  #answerOk(execution: Execution, value: unknown, doneAtMs?: number): void {
+    const { ilp, invocation } = execution
+    const response = this.#responses.ok(value, invocation, this.#maxAnswerBytes(execution))
+    const isProven = ilp !== undefined && response.status === ResponseStatus.ok
+    this.#answer(execution, response, isProven ? this.#ilp.fulfil(ilp, doneAtMs) : undefined)
+  }
+
+  #answerFailed(execution: Execution, code: string, message: string, body?: unknown): void {
+    const { invocation } = execution
+    const maxBytes = this.#maxAnswerBytes(execution)
+    this.#answer(execution, this.#responses.failed(code, message, body, invocation, maxBytes), undefined)
+  }
+
+  /** What the handler has to say, sealed where the request was. */
+  #answer(execution: Execution, response: StoredResponse, ilp: Record<string, unknown> | undefined): void {
+    const { opened } = execution
+    if (opened === undefined) {
+      this.#finish(execution, ilp === undefined ? response : { ...response, meta: encodeMap({ ilp }) })
+      return
+    }
+    whenSettled(
+      () => this.#sealing.seal(response, opened),
+      ({ status, payload, type }) => this.#finish(execution, { status, payload, meta: encodeMap({ type, ilp }) }),
+      (error) => {
+        const { invocation } = execution
+        invocation.log.error({ error: describeError(error) }, 'an answer cannot be sealed to the app')
+        const message = 'the handler finished, but its answer cannot be sealed'
+        this.#finish(execution, this.#responses.failed('HANDLER_FAILED', message, undefined, invocation))
+      },
+    )
+  }
+
+  #maxAnswerBytes({ opened }: Execution): number {
+    return opened === undefined ? this.#maxPayloadBytes : plainBytesWithin(this.#maxPayloadBytes)
+  }
+
   #handlerThrew(execution: Execution, error: unknown): void {
     const { invocation } = execution
     switch (handlerEndingOf(error)) {
       case 'failed': {
         const { code, message, body } = error as HandlerError
-        this.#finish(execution, this.#responses.failed(code, message, body, invocation))
+        this.#answerFailed(execution, code, message, body)
         return
       }
       case 'notReached':
@@ -382,7 +474,7 @@ class OnceOnlyDispatcher implements Dispatcher {
           this.#finish(execution, this.#responses.inDoubt)
         } else {
           invocation.log.error({ error: describeError(error) }, 'a handler failed')
-          this.#finish(execution, this.#responses.failed('HANDLER_FAILED', 'the handler failed', undefined, invocation))
+          this.#answerFailed(execution, 'HANDLER_FAILED', 'the handler failed')
         }
     }
   }

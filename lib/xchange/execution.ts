@@ -1,6 +1,9 @@
 import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
+import type { OpenedRequest } from '../message/jwe/index.ts'
+import type { AcceptedIlp } from './ilp-receiver.ts'
 import type { Invocation } from './invocation.ts'
 import { requestDigest } from './once-only.ts'
+import type { SealedRequest } from './request-sealing.ts'
 import type { Route } from './route.ts'
 
 export type Respond = (response: ResponseRecord) => void
@@ -9,18 +12,35 @@ export type Respond = (response: ResponseRecord) => void
 export class Execution {
   readonly request: RequestRecord
   readonly route: Route
-  readonly payload: unknown
+  /** What the handler gets; of a sealed request nothing, until it is opened. */
+  payload: unknown
   readonly invocation: Invocation
+  readonly ilp: AcceptedIlp | undefined
+  readonly sealed: SealedRequest | undefined
+  /** Once a sealed request is opened: what its answer is sealed with. */
+  opened: OpenedRequest | undefined = undefined
   readonly #respond: Respond
   #digest: Buffer | undefined
   #repetitions: { readonly requestId: number; readonly respond: Respond }[] | undefined
 
-  constructor(request: RequestRecord, respond: Respond, route: Route, payload: unknown, invocation: Invocation) {
+  constructor(
+    request: RequestRecord,
+    respond: Respond,
+    parts: {
+      route: Route
+      payload: unknown
+      invocation: Invocation
+      ilp: AcceptedIlp | undefined
+      sealed: SealedRequest | undefined
+    },
+  ) {
     this.request = request
     this.#respond = respond
-    this.route = route
-    this.payload = payload
-    this.invocation = invocation
+    this.route = parts.route
+    this.payload = parts.payload
+    this.invocation = parts.invocation
+    this.ilp = parts.ilp
+    this.sealed = parts.sealed
   }
 
   /** Not every request needs it. */

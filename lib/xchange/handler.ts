@@ -1,5 +1,20 @@
 import type { Logger } from '../runtime/index.ts'
 
+/** An ILP packet that the bank is asked to fulfil. */
+export interface IlpTransfer {
+  readonly version: 1 | 4
+  /** In the smallest unit of the currency. 0 where LS made the packet and the app named no amount. */
+  readonly amount: bigint
+  /** ILP address. */
+  readonly destination: string
+  /** Unix ms. */
+  readonly expiresAtMs: number
+  /** The whole packet. */
+  readonly packet: Buffer
+  /** 32 bytes. */
+  readonly condition: Buffer
+}
+
 /** What a handler gets to know about the request it serves. */
 export interface HandlerContext {
   /** Idempotency key, 1-64 characters; the same for every repetition of one request. */
@@ -13,6 +28,11 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   /** What travelled beside the payload: traceparent and the like. */
   readonly meta: Readonly<Record<string, unknown>>
+  /**
+   * The ILP packet that an answer will fulfil. It was checked: it is not expired, and this bank can meet its condition.
+   * Whether it is about what the payload asks for, such as its amount, is for the handler to check.
+   */
+  readonly ilp: IlpTransfer | undefined
   /** Writes with the method and the idempotency key. */
   readonly log: Logger
   /** Wall time, Unix ms. */
@@ -36,7 +56,15 @@ export type Handler = (payload: unknown, context: HandlerContext) => unknown
  * `done: true` settles it with this payload. `done: false` promises that it did not happen and will not: a repetition
  * is then run. `undefined` leaves it in doubt.
  */
-export type InquiryAnswer = { readonly done: true; readonly payload: unknown } | { readonly done: false } | undefined
+export type InquiryAnswer =
+  | {
+      readonly done: true
+      readonly payload: unknown
+      /** When it was done, Unix ms, where the bank's system knows: tells whether an ILP packet was fulfilled in time. */
+      readonly doneAtMs?: number
+    }
+  | { readonly done: false }
+  | undefined
 
 export interface HandlerModuleOptions {
   readonly bankCode: string

@@ -2,7 +2,7 @@ import { Pool } from 'undici'
 import { signFspiop } from '../message/fspiop/index.ts'
 import type { SigningKey } from '../message/jws/index.ts'
 import { LsxError, type Service } from '../runtime/index.ts'
-import { type HandlerContext, NotReachedError } from './handler.ts'
+import { type HandlerContext, type IlpTransfer, NotReachedError } from './handler.ts'
 import { HttpExchange } from './http-exchange.ts'
 import { toPlainValue } from './plain-value.ts'
 import type { Route } from './route.ts'
@@ -32,7 +32,8 @@ const TIMEOUT_RESERVE_MS = 1_000
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
 /**
- * Hands requests to the bank's own system: POST with `{method, key, payload}` as JSON, bytes as base64.
+ * Hands requests to the bank's own system: POST with `{method, key, payload, ilp?}` as JSON, bytes as base64; the packet
+ * and condition of `ilp` as base64url, its amount as text.
  * Headers: Idempotency-Key, X-Bank-Code, X-Deadline-Ms (ms left), traceparent when the request has one; with `fspiop`
  * also those of a signature as in Mojaloop's API.
  *
@@ -103,7 +104,8 @@ export class HttpForward implements Service {
     if (signal.aborted || leftMs <= 0) {
       throw new NotReachedError('the budget was over before anything was sent', { cause: signal.reason })
     }
-    const content = { method, key, payload: toPlainValue(payload, 'json') ?? null }
+    const ilp = context.ilp === undefined ? {} : { ilp: ilpJson(context.ilp) }
+    const content = { method, key, payload: toPlainValue(payload, 'json') ?? null, ...ilp }
     const { headers: signed, body } = this.#signed(path, content, context)
     const headers = { ...this.#headersFor(context, leftMs), ...signed }
     const timeoutMs = Math.ceil(leftMs) + TIMEOUT_RESERVE_MS
@@ -145,6 +147,18 @@ export class HttpForward implements Service {
     const { traceparent } = context.meta
     if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) headers.traceparent = traceparent
     return headers
+  }
+}
+
+/** As ILP's own tools have it. */
+function ilpJson({ version, amount, destination, expiresAtMs, packet, condition }: IlpTransfer): unknown {
+  return {
+    version,
+    amount: amount.toString(),
+    destination,
+    expiresAt: new Date(expiresAtMs).toISOString(),
+    packet: packet.toString('base64url'),
+    condition: condition.toString('base64url'),
   }
 }
 

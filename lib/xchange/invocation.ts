@@ -1,5 +1,5 @@
 import { type Clock, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
-import type { HandlerContext } from './handler.ts'
+import type { HandlerContext, IlpTransfer } from './handler.ts'
 
 /** What all invocations of a dispatcher share; made once. */
 export interface InvocationEnvironment {
@@ -29,6 +29,7 @@ export class Invocation implements HandlerContext {
   readonly bankCode: string
   readonly deadlineMs: number
   readonly meta: Readonly<Record<string, unknown>>
+  readonly ilp: IlpTransfer | undefined
   // Properties and not methods, so that a handler may take them out of the context.
   readonly nowMs: () => number
   readonly monotonicMs: () => number
@@ -44,12 +45,14 @@ export class Invocation implements HandlerContext {
     request: { readonly key: string; readonly method: string },
     deadlineMs: number,
     meta: Readonly<Record<string, unknown>>,
+    ilp: IlpTransfer | undefined,
   ) {
     this.key = request.key
     this.method = request.method
     this.bankCode = environment.bankCode
     this.deadlineMs = deadlineMs
     this.meta = meta
+    this.ilp = ilp
     this.nowMs = environment.nowMs
     this.monotonicMs = environment.monotonicMs
     this.#environment = environment

@@ -38,7 +38,7 @@ export class ResponseWriter {
    * Status ok with the handler's value. A value that cannot be carried is an answer too, a failed one that says so:
    * the handler did run, so the request is neither refused nor in doubt.
    */
-  ok(value: unknown, context: LogHolder): StoredResponse {
+  ok(value: unknown, context: LogHolder, maxPayloadBytes: number = this.#maxPayloadBytes): StoredResponse {
     let payload: Buffer
     try {
       payload = this.#codec.encode(value)
@@ -46,9 +46,9 @@ export class ResponseWriter {
       context.log.error({ error: describeError(error) }, 'the handler returned a value that msgpack cannot carry')
       return this.failed('HANDLER_FAILED', 'the handler finished, but its answer cannot be encoded', undefined, context)
     }
-    if (payload.byteLength > this.#maxPayloadBytes) {
+    if (payload.byteLength > maxPayloadBytes) {
       context.log.error(
-        { payloadBytes: payload.byteLength, maxPayloadBytes: this.#maxPayloadBytes },
+        { payloadBytes: payload.byteLength, maxPayloadBytes },
         'the handler returned more than a frame carries',
       )
       return this.failed(
@@ -62,7 +62,13 @@ export class ResponseWriter {
   }
 
   /** Status failed with `{code, message, ...body}`; a body that cannot be carried is left out. */
-  failed(code: string, message: string, body: unknown, context: LogHolder): StoredResponse {
+  failed(
+    code: string,
+    message: string,
+    body: unknown,
+    context: LogHolder,
+    maxPayloadBytes: number = this.#maxPayloadBytes,
+  ): StoredResponse {
     const answer = {
       code: String(code).slice(0, MAX_CODE_CHARACTERS),
       message: String(message).slice(0, MAX_MESSAGE_CHARACTERS),
@@ -70,8 +76,7 @@ export class ResponseWriter {
     if (body !== undefined) {
       try {
         const payload = this.#codec.encode({ ...answer, ...bodyFields(body), ...answer })
-        if (payload.byteLength <= this.#maxPayloadBytes)
-          return { status: ResponseStatus.failed, payload, meta: undefined }
+        if (payload.byteLength <= maxPayloadBytes) return { status: ResponseStatus.failed, payload, meta: undefined }
         context.log.warn(
           { payloadBytes: payload.byteLength },
           "the body of the handler's error is too large and was left out",

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { newIdempotencyKey, parseRequest, refusalOf } from '../../lib/ipc/index.ts'
+import { IlpSecret, makePair } from '../../lib/message/ilp/index.ts'
 import { LsxError } from '../../lib/runtime/index.ts'
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -7,9 +8,17 @@ const payload = Buffer.from([0x80])
 const request = { op: 'request', id: 7, to: '044', method: 'accounts/balance.v1', payload }
 
 t.test('a complete request', async (t) => {
-  const full = { ...request, key: 'k-1', timeoutMs: 5000, durable: true, late: true, token: 'aa.bb.cc' }
+  const full = {
+    ...request,
+    key: 'k-1',
+    timeoutMs: 5000,
+    durable: true,
+    late: true,
+    token: 'aa.bb.cc',
+    type: 'application/jose',
+  }
   const { op: _, ...fields } = full
-  t.strictSame(parseRequest(full), fields)
+  t.strictSame(parseRequest(full), { ...fields, ilp: undefined })
 })
 
 t.test('defaults: thirty seconds and a new UUIDv7 as key', async (t) => {
@@ -71,3 +80,47 @@ function thrownBy(run: () => unknown): LsxError {
   }
   throw new Error('nothing was thrown')
 }
+
+t.test('SEC-6 ilp: a packet and its condition, as bytes or base64url, or the terms of one', async (t) => {
+  const { packet, condition } = makePair(
+    { version: 4, amount: 7n, destination: 'g.bank', expiresAtMs: 4e12, transaction: '{}' },
+    new IlpSecret(Buffer.alloc(32, 1)),
+  )
+  for (const ilp of [
+    { packet, condition },
+    { packet: packet.toString('base64url'), condition: condition.toString('base64url'), expiresAt: null },
+  ]) {
+    t.match(parseRequest({ ...request, ilp }).ilp, { kind: 'brought', prepare: { condition, expiresAtMs: 4e12 } })
+  }
+  t.match(parseRequest({ ...request, ilp: {} }).ilp, { kind: 'ordered', amount: undefined })
+  for (const amount of [0, '18446744073709551615', 5n]) {
+    const ilp = { amount, currency: 'NGN', destination: 'g.a.b', expiresInMs: 1_000 }
+    t.match(parseRequest({ ...request, ilp }).ilp, { kind: 'ordered', amount: BigInt(amount), currency: 'NGN' })
+  }
+  for (const ilp of [
+    1,
+    [],
+    packet,
+    { packet },
+    { condition },
+    { packet: `${packet.toString('base64url')}=`, condition },
+    { packet: 'x'.repeat(100_000), condition },
+    { packet, condition, amount: 1 },
+    { amount: 1.5 },
+    { amount: -1 },
+    { amount: '1e3' },
+    { amount: '18446744073709551616' },
+    { currency: 'naira' },
+    { destination: 'bank' },
+    { expiresInMs: 0 },
+    { expiry: 1 },
+  ]) {
+    t.throws(() => parseRequest({ ...request, ilp }), { code: 'BAD_REQUEST' })
+  }
+})
+
+t.test('type: a media type', async (t) => {
+  for (const type of ['', 'a b', 'x'.repeat(200), 'a/b/c', 7]) {
+    t.throws(() => parseRequest({ ...request, type }), { code: 'BAD_REQUEST' }, String(type))
+  }
+})

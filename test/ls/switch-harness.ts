@@ -17,6 +17,7 @@ import type { Identity, XchangeOffer } from '../../lib/kx/index.ts'
 import type { BankLink } from '../../lib/ls/bank-link.ts'
 import { type BankConfig, type LsConfig, loadLsConfig } from '../../lib/ls/config.ts'
 import { DurableRequests } from '../../lib/ls/durable-requests.ts'
+import { IlpDesk } from '../../lib/ls/ilp-desk.ts'
 import type { KxRecord } from '../../lib/ls/kx-record.ts'
 import type { Quarantine } from '../../lib/ls/quarantine.ts'
 import { Registry } from '../../lib/ls/registry.ts'
@@ -226,6 +227,7 @@ export class SwitchHarness {
       logger: this.log,
     })
     const config = testConfig(options.config)
+    const refusals = new RefusalLog(this.log, clock)
     this.context = {
       config,
       secureContext: createSecureContext(),
@@ -240,14 +242,15 @@ export class SwitchHarness {
       journal: this.journal,
       durable: new DurableRequests(this.journal, clock),
       quarantines: this.quarantines,
-      refusals: new RefusalLog(this.log, clock),
+      refusals,
+      ilp: new IlpDesk(config, { clock, refusals }),
       clock,
       logger: this.log,
       random: () => 0.5,
       defer: queueMicrotask,
     }
     this.registry = new Registry(this.context)
-    this.router = new Router(this.registry, clock)
+    this.router = new Router({ registry: this.registry, clock, ilp: this.context.ilp })
   }
 
   /** A bank that dials LS, with a node that can be connected. */

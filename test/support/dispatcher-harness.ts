@@ -1,10 +1,13 @@
 import { unpack } from 'msgpackr'
+import { RefusalLog } from '../../lib/channel/index.ts'
 import { decodeMeta, type RequestRecord, type ResponseRecord, ResponseStatus } from '../../lib/frames/index.ts'
 import { silentLogger } from '../../lib/runtime/index.ts'
 import { createDispatcher, type Dispatcher, type DispatcherOptions } from '../../lib/xchange/dispatcher.ts'
 import type { Handler } from '../../lib/xchange/handler.ts'
+import { IlpReceiver } from '../../lib/xchange/ilp-receiver.ts'
 import { MemoryOnceOnlyTable } from '../../lib/xchange/once-only.ts'
 import { PayloadCodec } from '../../lib/xchange/payload.ts'
+import { RequestSealing } from '../../lib/xchange/request-sealing.ts'
 import type { Route } from '../../lib/xchange/route.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
@@ -69,6 +72,12 @@ export class DispatcherHarness {
       onceOnly: this.onceOnly,
       clock,
       logger: silentLogger,
+      ilp: new IlpReceiver({ methods: new Set(), secrets: [], clockSkewMs: 0 }, { bankCode: '044', clock }),
+      sealing: new RequestSealing(
+        { keys: new Map(), requiredMethods: new Set(), minRsaBits: 2_048 },
+        { bankCode: '044', refusals: new RefusalLog(silentLogger, clock) },
+      ),
+      refusals: new RefusalLog(silentLogger, clock),
       ...options,
     })
   }

@@ -47,8 +47,9 @@ export class MemoryJournal implements RequestBook {
     const record = this.records.get(key)
     if (record === undefined) throw new LsxError('INTERNAL', 'no request was accepted with this key')
     if (record.state === 'settled') return
-    const { outcome, code, response } = settlement
-    this.records.set(key, { ...record, state: outcome === 'in-doubt' ? 'sent' : 'settled', outcome, code, response })
+    const { outcome, code, response, type, fulfilment } = settlement
+    const state = outcome === 'in-doubt' ? 'sent' : 'settled'
+    this.records.set(key, { ...record, state, outcome, code, response, type, fulfilment })
   }
 
   open(bankCode: string, page: { after?: string | undefined } = {}): JournalRecord[] {

@@ -5,7 +5,8 @@
  *   hold   {name}                -> {name}, once `releaseHeld` says so (same process only)
  *   blob   {bytes}               -> so many bytes
  *   pid    {}                    -> {pid, bankCode}
- *   slow   {ms}                  -> {sleptMs}
+ *   slow   {ms}                  -> {sleptMs}, sooner when it is told to stop
+ *   sleep  {ms}                  -> {sleptMs}, whatever it is told
  */
 import { defineHandlers, type HandlerModule, type HandlerModuleOptions } from '../../lib/xchange/handler.ts'
 
@@ -51,7 +52,12 @@ export default function testExchange({ bankCode }: HandlerModuleOptions): Handle
         })
         return { sleptMs: ms }
       },
+      sleep: async (payload) => {
+        const { ms } = payload as { ms: number }
+        await new Promise((resolve) => setTimeout(resolve, ms))
+        return { sleptMs: ms }
+      },
     },
-    expectedMs: { echo: 0, hold: 0, blob: 0, pid: 0, slow: 0 },
+    expectedMs: { sleep: 0, echo: 0, hold: 0, blob: 0, pid: 0, slow: 0 },
   })
 }

@@ -8,6 +8,10 @@ export interface NewRequest {
   readonly bankCode: string
   readonly method: string
   readonly payload: Buffer
+  /** Encoded map, as it goes to the bank's node. */
+  readonly meta?: Buffer | undefined
+  /** ILP condition that the app brought. */
+  readonly condition?: Buffer | undefined
   readonly acceptedAtMs: number
   readonly deadlineAtMs: number
 }
@@ -18,6 +22,10 @@ export interface JournalSettlement {
   readonly code?: ErrorCode | undefined
   /** The bank's answer, as it is passed on to the app. */
   readonly response?: Buffer | undefined
+  /** What the answer is, where it is not msgpack. */
+  readonly type?: string | undefined
+  /** Checked. */
+  readonly fulfilment?: Buffer | undefined
 }
 
 /**
@@ -27,7 +35,7 @@ export interface JournalSettlement {
 export interface JournalRecord extends NewRequest {
   /** Grows with each acceptance: 16 hexadecimal digits, which compare as text. */
   readonly sequence: string
-  /** SHA-256 over bank code, method and payload. */
+  /** SHA-256 over bank code, method, payload and the app's ILP condition. */
   readonly digest: Buffer
   /** Open records of an earlier process are `sent`: what that process still sent is not known. */
   readonly state: 'accepted' | 'sent' | 'settled'
@@ -39,10 +47,13 @@ export interface JournalRecord extends NewRequest {
   readonly outcome?: Outcome | undefined
   readonly code?: ErrorCode | undefined
   readonly response?: Buffer | undefined
+  readonly type?: string | undefined
+  readonly fulfilment?: Buffer | undefined
 }
 
 /** Tells a repetition from another request under the same key. NUL ends what cannot contain one. */
-export function journalDigest(request: Pick<NewRequest, 'bankCode' | 'method' | 'payload'>): Buffer {
-  const { bankCode, method, payload } = request
-  return createHash('sha256').update(`${bankCode}\0${method}\0`).update(payload).digest()
+export function journalDigest(request: Pick<NewRequest, 'bankCode' | 'method' | 'payload' | 'condition'>): Buffer {
+  const { bankCode, method, payload, condition } = request
+  const digest = createHash('sha256').update(`${bankCode}\0${method}\0`).update(payload).digest()
+  return condition === undefined ? digest : createHash('sha256').update(digest).update(condition).digest()
 }

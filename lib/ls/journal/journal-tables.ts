@@ -8,6 +8,8 @@ export interface StoredRequest {
   readonly bankCode: string
   readonly method: string
   readonly payload: Buffer
+  readonly meta?: Buffer
+  readonly condition?: Buffer
   readonly digest: Buffer
   readonly acceptedAtMs: number
   readonly deadlineAtMs: number
@@ -29,6 +31,8 @@ export interface StoredOutcome {
   readonly settledAtMs: number
   readonly code?: ErrorCode
   readonly response?: Buffer
+  readonly type?: string
+  readonly fulfilment?: Buffer
   readonly sentAtMs?: number
   readonly bootId?: string
 }
@@ -90,12 +94,14 @@ export class JournalTables {
 type Fields = Readonly<Record<string, unknown>>
 
 function validateRequest(value: unknown): StoredRequest {
-  const { sequence, bankCode, method, payload, digest, acceptedAtMs, deadlineAtMs } = fieldsOf(value)
+  const { sequence, bankCode, method, payload, meta, condition, digest, acceptedAtMs, deadlineAtMs } = fieldsOf(value)
   return {
     sequence: text(sequence),
     bankCode: text(bankCode),
     method: text(method),
     payload: bytes(payload),
+    ...(meta === undefined ? {} : { meta: bytes(meta) }),
+    ...(condition === undefined ? {} : { condition: bytes(condition) }),
     digest: bytes(digest),
     acceptedAtMs: time(acceptedAtMs),
     deadlineAtMs: time(deadlineAtMs),
@@ -116,7 +122,7 @@ function validateProgress(value: unknown): StoredProgress {
 const FINAL_OUTCOMES: readonly unknown[] = ['answered', 'refused', 'not-sent'] satisfies StoredOutcome['outcome'][]
 
 function validateOutcome(value: unknown): StoredOutcome {
-  const { sequence, outcome, settledAtMs, code, response, sentAtMs, bootId } = fieldsOf(value)
+  const { sequence, outcome, settledAtMs, code, response, type, fulfilment, sentAtMs, bootId } = fieldsOf(value)
   if (!FINAL_OUTCOMES.includes(outcome)) throw new TypeError('not an outcome')
   return {
     sequence: text(sequence),
@@ -124,6 +130,8 @@ function validateOutcome(value: unknown): StoredOutcome {
     settledAtMs: time(settledAtMs),
     ...(isErrorCode(code) ? { code } : {}),
     ...(response === undefined ? {} : { response: bytes(response) }),
+    ...(type === undefined ? {} : { type: text(type) }),
+    ...(fulfilment === undefined ? {} : { fulfilment: bytes(fulfilment) }),
     ...(sentAtMs === undefined ? {} : { sentAtMs: time(sentAtMs) }),
     ...(bootId === undefined ? {} : { bootId: text(bootId) }),
   }

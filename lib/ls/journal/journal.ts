@@ -220,9 +220,19 @@ export class RequestJournal implements Service {
   }
 
   async #acceptNew(request: NewRequest, digest: Buffer): Promise<void> {
-    const { key, bankCode, method, payload, acceptedAtMs, deadlineAtMs } = request
+    const { key, bankCode, method, payload, meta, condition, acceptedAtMs, deadlineAtMs } = request
     const sequence = this.#tables.order.next(acceptedAtMs)
-    const stored = { sequence, bankCode, method, payload, digest, acceptedAtMs, deadlineAtMs }
+    const stored = {
+      sequence,
+      bankCode,
+      method,
+      payload,
+      ...(meta === undefined ? {} : { meta }),
+      ...(condition === undefined ? {} : { condition }),
+      digest,
+      acceptedAtMs,
+      deadlineAtMs,
+    }
     // Encoded first: a request that cannot be leaves nothing behind.
     const changes = this.#tables.toAccept(key, stored)
     const open = this.#open.add({ key, bankCode, sequence, acceptedAtMs, deadlineAtMs })
@@ -231,7 +241,7 @@ export class RequestJournal implements Service {
       await this.#withdraw(open)
       throw error
     })
-    this.#size.add(payload.length + RECORD_OVERHEAD_BYTES)
+    this.#size.add(payload.length + (meta?.length ?? 0) + RECORD_OVERHEAD_BYTES)
     await open.written
     open.writing = undefined
   }
@@ -260,13 +270,15 @@ export class RequestJournal implements Service {
 
   async #end(open: OpenRequest, outcome: StoredOutcome['outcome'], settlement: JournalSettlement): Promise<void> {
     const { key, sequence, sentAtMs, bootId } = open
-    const { code, response } = settlement
+    const { code, response, type, fulfilment } = settlement
     const stored: StoredOutcome = {
       sequence,
       outcome,
       settledAtMs: this.#clock.nowMs(),
       ...(code === undefined ? {} : { code }),
       ...(response === undefined ? {} : { response }),
+      ...(type === undefined ? {} : { type }),
+      ...(fulfilment === undefined ? {} : { fulfilment }),
       ...(sentAtMs === undefined ? {} : { sentAtMs }),
       ...(bootId === undefined ? {} : { bootId }),
     }
@@ -312,7 +324,7 @@ export class RequestJournal implements Service {
     if (records >= this.#maxRecords) {
       throw new LsxError('STORE_FULL', 'the request journal holds as many requests as it may', { facts: { records } })
     }
-    if (this.#size.hasRoomFor(request.payload.length + RECORD_OVERHEAD_BYTES)) return
+    if (this.#size.hasRoomFor(request.payload.length + (request.meta?.length ?? 0) + RECORD_OVERHEAD_BYTES)) return
     const { bytes } = this.#size
     throw new LsxError('STORE_FULL', 'the request journal is at its configured size', { facts: { bytes } })
   }
