@@ -5,6 +5,7 @@ import { addBenchCommand } from './bench.ts'
 import { addCertsCommands } from './certs.ts'
 import type { GlobalOptions } from './daemon-client.ts'
 import { addDaemonCommands } from './daemon-commands.ts'
+import { addEvidenceCommands } from './evidence.ts'
 import { addIlpCommands } from './ilp.ts'
 import { type CliIo, ExitCode, reportError } from './io.ts'
 import { addKeysCommands } from './keys.ts'
@@ -61,6 +62,7 @@ function createProgram(io: CliIo, version: string): Command {
     )
   addSendCommand(program, io)
   addRequestCommands(program, io)
+  addEvidenceCommands(program, io)
   addStatusCommand(program, io)
   addUptimeCommand(program, io)
   addBankCommands(program, io)

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { fields } from '../config/index.ts'
 import type { IpcConnection, IpcHandler, Message } from '../ipc/index.ts'
+import { evidenceFile, requireEvidence } from '../message/evidence/index.ts'
 import type { DaemonKeys } from '../message/keys/index.ts'
 import { type Clock, describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
@@ -89,6 +90,7 @@ export class AdminHandler implements IpcHandler {
     'request-show': (options) => this.#showRequest(requestShow.parse(options)),
     'request-list': (options) => this.#listRequests(requestList.parse(options)),
     'ilp-failures': (options) => this.#ilpFailures(ilpFailuresQuery.parse(options)),
+    'evidence-export': (options) => this.#exportEvidence(requestShow.parse(options)),
     quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
     resume: (options) => this.#resume(oneBank.parse(options)),
     keys: () => ({ keys: this.#control.keys.status() }),
@@ -216,6 +218,14 @@ export class AdminHandler implements IpcHandler {
     const { payload, response, condition, fulfilment } = record
     const proof = { condition: condition?.toString('base64url'), fulfilment: fulfilment?.toString('base64url') }
     return { record: { ...requestSummary(record), payload, response, ...proof } }
+  }
+
+  async #exportEvidence({ key }: z.output<typeof requestShow>): Promise<Record<string, unknown>> {
+    const { evidence, signing, clock } = this.#context
+    if (evidence === undefined || signing === undefined)
+      throw new LsxError('BAD_REQUEST', 'no evidence is kept here: see evidence.keep in the configuration')
+    const records = requireEvidence(await evidence.find(key), key)
+    return { file: evidenceFile(key, records, { keys: signing.directory, nowMs: clock.nowMs() }) }
   }
 
   async #listRequests({ state, bank, limit }: z.output<typeof requestList>): Promise<Record<string, unknown>> {

@@ -16,8 +16,8 @@ import {
   type TlsTarget,
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
-import { checkSigningMode, LsSigning, type SigningMaterial } from '../message/jws/index.ts'
-import { describeError, type Logger, LsxError, toLsxError } from '../runtime/index.ts'
+import { checkSigningMode, type EvidenceKeeper, LsSigning, type SigningMaterial } from '../message/jws/index.ts'
+import { describeError, type Logger, LsxError, systemClock, toLsxError } from '../runtime/index.ts'
 import { BankTokens, tokenMetaBytes } from './bank-tokens.ts'
 import type { BankConfig, LsConfig } from './config.ts'
 import { type Deferred, deferred, settledOrAborted } from './deferred.ts'
@@ -67,7 +67,7 @@ export class BankLink {
   static check(bank: BankConfig, config: LsConfig, signing: SigningMaterial | undefined): void {
     new AllowList(bank.allow)
     readPins(bank)
-    newSigning(bank, { config, signing })
+    newSigning(bank, { config, signing, clock: systemClock })
   }
 
   /** Throws what `takePins` would throw. */
@@ -514,12 +514,30 @@ function readPins(bank: BankConfig): readonly Buffer[] {
 /** @throws LsxError BAD_REQUEST, party self, where the key cannot sign as this bank asks for */
 function newSigning(
   bank: BankConfig,
-  { signing, config }: Pick<SwitchContext, 'signing' | 'config'>,
+  context: Pick<SwitchContext, 'signing' | 'config' | 'evidence' | 'clock'>,
 ): LsSigning<RoutedRequest> | undefined {
+  const { signing, config } = context
   if (signing === undefined || config.signing === undefined) return undefined
   const { sign, mode } = { ...config.signing, ...bank.signing }
   checkSigningMode(signing.key, { sign, mode })
-  return new LsSigning<RoutedRequest>(signing.forChannel(bank.code, bank.signing))
+  return new LsSigning<RoutedRequest>({
+    ...signing.forChannel(bank.code, bank.signing),
+    evidence: evidenceKeeper(bank.code, context),
+  })
+}
+
+function evidenceKeeper(
+  bankCode: string,
+  { evidence, config, clock }: Pick<SwitchContext, 'config' | 'evidence' | 'clock'>,
+): EvidenceKeeper<RoutedRequest> | undefined {
+  if (evidence === undefined) return undefined
+  return {
+    isWanted: (request) => request.durable || config.evidence.keep === 'all',
+    onProven: ({ key, signed }, { evidence: response }) => {
+      if (response !== undefined)
+        evidence.keep({ key, bankCode, keptAtMs: clock.nowMs(), request: signed?.evidence, response })
+    },
+  }
 }
 
 function superseded(): LsxError {

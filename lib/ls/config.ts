@@ -3,6 +3,8 @@ import { fields, loadConfig } from '../config/index.ts'
 import { keysField } from '../keys/index.ts'
 import { bankSigningField, partyField, signingFields } from '../message/jws/index.ts'
 
+const DAY_MS = 86_400_000
+
 const earlyPolicy = z.enum(['queue', 'reject'])
 
 const bankSchema = (baseDir: string) =>
@@ -64,6 +66,13 @@ const lsSchema = (baseDir: string) =>
       version: z.union([z.literal(1), z.literal(4)]).default(4),
       expiryMs: fields.durationMsField(100, 86_400_000).default(30_000),
       clockSkewMs: fields.durationMsField(0, 600_000).default(5_000),
+    }),
+    evidence: fields.section({
+      keep: z.enum(['none', 'durable', 'all']).default('none'),
+      keepMs: fields.durationMsField(1_000, 10 * 366 * DAY_MS).default(90 * DAY_MS),
+      maxRecords: fields.countField(1, 1_000_000_000).default(10_000_000),
+      maxBytes: fields.countField(1_048_576, 1_099_511_627_776).default(17_179_869_184),
+      maxWaiting: fields.countField(1, 1_000_000).default(16_384),
     }),
     frames: fields.section({ maxFrameBytes: fields.maxFrameBytesField }),
     kx: fields.section({

@@ -13,6 +13,7 @@ import {
 import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
+import { EvidenceStore, type EvidenceStoreOptions } from '../message/evidence/index.ts'
 import { SigningMaterial } from '../message/jws/index.ts'
 import { type MethodScope, TokenKeys } from '../message/jwt/index.ts'
 import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
@@ -112,6 +113,18 @@ function ringsOf(config: LsConfig): PartyRings {
   })
 }
 
+/** Evidence lies in the store of the journal, and has a bound of its own. */
+function evidenceMaxBytes({ evidence }: LsConfig): number {
+  return evidence.keep === 'none' ? 0 : evidence.maxBytes
+}
+
+function openEvidence(
+  { evidence: { keep, ...bounds } }: LsConfig,
+  parts: Pick<EvidenceStoreOptions, 'store' | 'clock' | 'logger'>,
+): EvidenceStore | undefined {
+  return keep === 'none' ? undefined : new EvidenceStore({ ...parts, ...bounds })
+}
+
 /** The switch: puts all parts together, starts them in order and stops them in reverse. */
 export class LsDaemon {
   readonly #options: LsDaemonOptions
@@ -158,8 +171,9 @@ export class LsDaemon {
         durableByDefault: () => context.config.durable.default,
       })
       this.#router = router
-      const { signing } = context
-      await this.#services.start([journal, context.uptime, ...(signing === undefined ? [] : [signing])], signal)
+      const { signing, evidence } = context
+      const optional = [signing, evidence].filter((service) => service !== undefined)
+      await this.#services.start([journal, context.uptime, ...optional], signal)
       // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
       await registry.apply(config.banks, 0, { dial: false })
       await this.#services.start(this.#createServices(context, registry, router), signal)
@@ -208,7 +222,7 @@ export class LsDaemon {
     const rings = ringsOf(config)
     const store = openStore({
       path: config.storeDir,
-      maxBytes: config.durable.maxBytes + STORE_MARGIN_BYTES,
+      maxBytes: config.durable.maxBytes + evidenceMaxBytes(config) + STORE_MARGIN_BYTES,
       minFreeBytes: config.durable.minFreeBytes,
       commitTimeoutMs: config.durable.commitTimeoutMs,
       envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew: !storeHoldsData(config.storeDir) })),
@@ -239,6 +253,7 @@ export class LsDaemon {
       clock,
       logger,
     })
+    const evidence = openEvidence(config, { store, clock, logger })
     await verifyStore(store, logger, signal)
     const journal = new RequestJournal({
       store,
@@ -258,6 +273,7 @@ export class LsDaemon {
       signing,
       tokenKeys: new TokenKeys(clock),
       tokenMethods: tokenMethodsOf(config),
+      evidence,
       staticKeys: newX25519KeyPair(),
       generation,
       dialSlots: new DialSlots(config.reconnect.maxConcurrentDials),
@@ -413,6 +429,7 @@ export class LsDaemon {
       requests: context?.journal.counts,
       damagedRequests: context?.journal.damagedCount ?? 0,
       refusals: context?.refusals.counts ?? {},
+      evidence: context?.evidence?.counts,
       certificateNotAfter: this.#certificate?.notAfter.toISOString(),
       certificateDaysLeft: this.#certificate === undefined ? undefined : daysLeft(this.#certificate, clock.nowMs()),
       keysDue: this.#keys?.due ?? [],

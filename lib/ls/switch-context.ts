@@ -1,6 +1,7 @@
 import type { SecureContext } from 'node:tls'
 import type { DialSlots, RefusalLog } from '../channel/index.ts'
 import type { Identity, KeyPair } from '../kx/index.ts'
+import type { EvidenceStore } from '../message/evidence/index.ts'
 import type { SigningMaterial } from '../message/jws/index.ts'
 import type { MethodScope, TokenKeys } from '../message/jwt/index.ts'
 import type { Clock, Logger } from '../runtime/index.ts'
@@ -23,6 +24,8 @@ export interface SwitchContext {
   readonly tokenKeys: TokenKeys
   /** Methods for whose requests LS makes a token, of `config`. */
   tokenMethods: ReadonlyMap<string, MethodScope>
+  /** Left out where no evidence is kept. */
+  readonly evidence?: EvidenceStore | undefined
   /** LS's kx key pair lives as long as the process. */
   readonly staticKeys: KeyPair
   /** LS's fencing number. */

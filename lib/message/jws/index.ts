@@ -4,7 +4,16 @@ export { detachedJws, type ParsedJws, parseDetachedJws, verifyDetachedJws } from
 export { parseJsonObject } from './json-object.ts'
 export { defaultKeyId, isValidAt, parsePublicJwk, publicJwk, thumbprintOf, type VerificationKey } from './jwk.ts'
 export { KeyDirectory, type KeyDirectoryOptions, type KeyFinder } from './key-directory.ts'
-export { type Answer, type AnswerVerdict, type ChannelSigningOptions, LsSigning, MAX_SKEW_MS } from './ls-signing.ts'
+export {
+  type Answer,
+  type AnswerVerdict,
+  type ChannelSigningOptions,
+  type EvidenceKeeper,
+  LsSigning,
+  MAX_SKEW_MS,
+} from './ls-signing.ts'
+export { MessageDirection } from './message.ts'
+export { type ReadMessage, readMessage } from './message-reader.ts'
 export type { VerifyPolicy } from './message-verifier.ts'
 export { checkParty, isKeyId, isParty } from './names.ts'
 export type { AnsweredRequest, OutgoingRequest, OutgoingResponse, SignableRequest } from './record-forms.ts'
@@ -26,5 +35,6 @@ export {
   signingKey,
 } from './signing-key.ts'
 export { checkSigningMode, SigningMaterial, type SigningMaterialOptions } from './signing-material.ts'
+export { describeSignature, type ProvenMessage, proveMessage } from './single-message.ts'
 export { VerificationCache, type VerificationCacheOptions } from './verification-cache.ts'
 export { type RequestVerdict, XchangeSigning } from './xchange-signing.ts'

@@ -48,18 +48,29 @@ export interface AnswerVerdict {
   readonly signed: SignedMessage | undefined
 }
 
+/** Who keeps the signed messages of an exchange. */
+export interface EvidenceKeeper<R> {
+  /** Asked when a request is signed, and again when its response has come. */
+  isWanted(request: R): boolean
+  /** The response was verified; what was signed of the request is in `request.signed`. */
+  onProven(request: R, response: SignedMessage): void
+}
+
 /** LS's part in the signatures of one bank's channel: signs requests as LS, and verifies that responses are the bank's. */
 export class LsSigning<R extends SignableRequest> {
   /** The largest body shrinks by this, so that a request that fits has room for its signature. */
   readonly growthBytes: number
   readonly #options: ChannelSigningOptions
   readonly #keepsEvidence: (request: R) => boolean
+  readonly #onProven: (request: R, response: SignedMessage) => void
   readonly #verifier: MessageVerifier
 
-  constructor(options: ChannelSigningOptions & { readonly keepsEvidence?: (request: R) => boolean }) {
+  constructor(options: ChannelSigningOptions & { readonly evidence?: EvidenceKeeper<R> | undefined }) {
     this.#options = options
     this.growthBytes = signatureRoom(options)
-    this.#keepsEvidence = options.keepsEvidence ?? (() => false)
+    const { evidence } = options
+    this.#keepsEvidence = (request) => evidence?.isWanted(request) ?? false
+    this.#onProven = (request, response) => evidence?.onProven(request, response)
     this.#verifier = new MessageVerifier({ ...options, maxSkewMs: options.maxSkewMs ?? MAX_SKEW_MS })
   }
 
@@ -97,10 +108,12 @@ export class LsSigning<R extends SignableRequest> {
         keepsEvidence: this.#keepsEvidence(request),
       })),
     )
-    return verdicts.map(({ error, signed }, index) => ({
-      error: error === undefined ? undefined : ofRequest(error, answers[index]?.request),
-      signed,
-    }))
+    return verdicts.map(({ error, signed }, index) => {
+      const request = answers[index]?.request
+      if (error !== undefined) return { error: ofRequest(error, request), signed }
+      if (request !== undefined && signed?.evidence !== undefined) this.#onProven(request, signed)
+      return { error, signed }
+    })
   }
 }
 
