@@ -160,7 +160,7 @@ export function filesOf({ keyFile, certFile, caFile, identityFile }: IssuedFiles
 export function writeConfig(dir: string, name: string, config: Section): string {
   mkdirSync(dir, { recursive: true })
   const file = join(dir, name)
-  writeFileSync(file, JSON.stringify(config))
+  writeFileSync(file, JSON.stringify(config), { mode: 0o600 })
   return file
 }
 

@@ -4,6 +4,8 @@ import { LsxError } from '../lib/runtime/index.ts'
 export interface DaemonArguments {
   readonly config: string
   readonly check: boolean
+  /** The second of the two places where permissive is asked for. */
+  readonly permissive: boolean
 }
 
 /** Parses `--config FILE [--check]`. Prints the usage and returns undefined for --help; throws BAD_REQUEST otherwise. */
@@ -11,8 +13,14 @@ export function parseDaemonArguments(
   argv: readonly string[],
   program: string,
   defaultConfig: string,
+  env: Readonly<Record<string, string | undefined>>,
 ): DaemonArguments | undefined {
-  let values: { config?: string | undefined; check?: boolean | undefined; help?: boolean | undefined }
+  let values: {
+    config?: string | undefined
+    check?: boolean | undefined
+    help?: boolean | undefined
+    'permissive-i-know'?: boolean | undefined
+  }
   try {
     values = parseArgs({
       args: [...argv],
@@ -20,6 +28,7 @@ export function parseDaemonArguments(
         config: { type: 'string', short: 'c' },
         check: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
+        'permissive-i-know': { type: 'boolean' },
       },
       allowPositionals: false,
     }).values
@@ -35,6 +44,8 @@ export function parseDaemonArguments(
         '',
         `  --config FILE  the configuration (default ${defaultConfig})`,
         '  --check        read the configuration and every file that it names, say what is wrong, and exit',
+        '  --permissive-i-know',
+        '                 for debugging only: take weaker settings, if security.mode is permissive as well',
         '',
         'signals: SIGTERM drains and stops, a second one ends at once; SIGHUP reloads',
         '',
@@ -42,5 +53,6 @@ export function parseDaemonArguments(
     )
     return undefined
   }
-  return { config: values.config ?? defaultConfig, check: values.check ?? false }
+  const permissive = values['permissive-i-know'] ?? env.LSX_PERMISSIVE === 'i-know'
+  return { config: values.config ?? defaultConfig, check: values.check ?? false, permissive }
 }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createWriteStream, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, createWriteStream, existsSync, mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -143,6 +143,8 @@ async function stopAll(): Promise<void> {
 
 async function show(): Promise<void> {
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o750 })
+  // A clone made with an umask of 002 has files that the group can write, and the daemons refuse those.
+  for (const file of ['ls.yaml', 'xchange.yaml']) chmodSync(join(ROOT, 'config', file), 0o644)
   step('certificates and identities for LS and two banks (044, 058)')
   await makeCertificates()
   say(`   in ${relative(process.cwd(), CERTS_DIR) || CERTS_DIR}`)

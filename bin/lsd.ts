@@ -5,11 +5,11 @@ import { armFailpointOf } from './failpoint-option.ts'
 import { packageVersion } from './package-version.ts'
 
 async function main(): Promise<number> {
-  const options = parseDaemonArguments(process.argv.slice(2), 'lsd', 'config/ls.yaml')
+  const options = parseDaemonArguments(process.argv.slice(2), 'lsd', 'config/ls.yaml', process.env)
   if (options === undefined) return 0
   const config = loadLsConfig(options.config, process.env)
   if (options.check) {
-    checkLsFiles(config)
+    checkLsFiles(config, options)
     process.stdout.write(`${options.config}: valid, ${config.banks.length} banks\n`)
     return 0
   }
@@ -19,6 +19,8 @@ async function main(): Promise<number> {
   const daemon = new LsDaemon({
     config,
     reloadConfig: () => loadLsConfig(options.config, process.env),
+    permissive: options.permissive,
+    configFile: options.config,
     version: packageVersion(),
     clock: systemClock,
     logger,

@@ -5,13 +5,13 @@ import { armFailpointOf } from './failpoint-option.ts'
 import { packageVersion } from './package-version.ts'
 
 async function main(): Promise<number> {
-  const options = parseDaemonArguments(process.argv.slice(2), 'xchanged', 'config/xchange.yaml')
+  const options = parseDaemonArguments(process.argv.slice(2), 'xchanged', 'config/xchange.yaml', process.env)
   if (options === undefined) return 0
   const config = loadXchangeConfig(options.config, process.env)
   const logger = createLogger({ name: 'xchanged', level: config.logLevel })
   armFailpointOf(process.env.LSX_FAILPOINT, logger)
   if (options.check) {
-    await checkXchangeFiles({ config, configFile: options.config, logger })
+    await checkXchangeFiles({ config, configFile: options.config, permissive: options.permissive, logger })
     process.stdout.write(`${options.config}: valid, bank ${config.bankCode}\n`)
     return 0
   }
@@ -19,6 +19,7 @@ async function main(): Promise<number> {
     config,
     configFile: options.config,
     reloadConfig: () => loadXchangeConfig(options.config, process.env),
+    permissive: options.permissive,
     version: packageVersion(),
     clock: systemClock,
     logger,

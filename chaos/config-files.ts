@@ -95,7 +95,7 @@ export function storeDirOf(dir: string, daemon: string): string {
 
 /** JSON is YAML too. Replaced as one, because a daemon may be reading it. */
 function writeConfig(file: string, config: Record<string, unknown>): string {
-  writeFileSync(`${file}.new`, JSON.stringify(config, undefined, 2))
+  writeFileSync(`${file}.new`, JSON.stringify(config, undefined, 2), { mode: 0o600 })
   renameSync(`${file}.new`, file)
   return file
 }

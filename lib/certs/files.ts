@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   type Stats,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -61,6 +62,12 @@ export function readSecretFile(path: string): Buffer {
     maxBytes: MAX_SECRET_BYTES,
     problemOf: (file, stat) => secretFileProblem(file, stat, ownUid),
   })
+}
+
+/** Why the file at `path` must not hold a secret, without reading it. */
+export function secretFileFault(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  return stat === undefined ? `${path} is not there` : secretFileProblem(path, stat, process.geteuid?.() ?? 0)
 }
 
 /**

@@ -9,6 +9,7 @@ export {
   readSecretFile,
   reasonOf,
   SECRET_MODE,
+  secretFileFault,
   syncDirectory,
   writeFileAtomic,
 } from './files.ts'

@@ -4,6 +4,7 @@ import { type Clock, type ErrorCode, LsxError } from '../runtime/index.ts'
 import { exportChannelBinding } from './channel-binding.ts'
 import { CHANNEL_PATH, type ChannelSocket, SUBPROTOCOL, WebSocketChannelSocket, webSocketLimits } from './socket.ts'
 import type { DropCause } from './state.ts'
+import { type TlsFacts, tlsFactsOf } from './tls-facts.ts'
 import { tlsHint, tlsReason } from './tls-hint.ts'
 import { connectTlsPeer, type TlsPeer, type TlsTarget } from './tls-peer.ts'
 
@@ -18,6 +19,7 @@ export interface Dialled {
   readonly exporter: Buffer
   readonly address: string
   readonly certificateNotAfter: Date
+  readonly tls: TlsFacts
 }
 
 /** A dial that came to nothing, with the stage at which it did. */
@@ -97,6 +99,7 @@ export function dialChannel(target: DialTarget, clock: Clock, signal: AbortSigna
         exporter: exportChannelBinding(tlsSocket),
         address: tlsSocket.remoteAddress ?? '',
         certificateNotAfter: new Date(tlsSocket.getPeerX509Certificate()?.validTo ?? 0),
+        tls: tlsFactsOf(tlsSocket),
       })
     })
   })

@@ -24,5 +24,6 @@ export {
   type KxReason,
   MAX_RESOLVE_KEYS,
 } from './state.ts'
+export { type TlsFacts, tlsFactsOf } from './tls-facts.ts'
 export type { TlsTarget } from './tls-peer.ts'
 export { XchangeChannel, type XchangeSigningOptions } from './xchange-channel.ts'

@@ -9,6 +9,7 @@ import { type ErrorCode, type Logger, LsxError, type Service, toLsxError } from 
 import { exportChannelBinding } from './channel-binding.ts'
 import type { RefusalLog } from './refusals.ts'
 import { CHANNEL_PATH, type ChannelSocket, SUBPROTOCOL, WebSocketChannelSocket, webSocketLimits } from './socket.ts'
+import { type TlsFacts, tlsFactsOf } from './tls-facts.ts'
 import { tlsHint, tlsReason } from './tls-hint.ts'
 
 /** A TLS peer whose certificate chains to our CA. What it may do is for the gate to say. */
@@ -16,6 +17,8 @@ export interface ListenerPeer {
   readonly address: string
   readonly spiffeId: string | undefined
   readonly certificateNotAfter: Date
+  /** What was negotiated; left out by peers of tests. */
+  readonly tls?: TlsFacts
 }
 
 /** What the daemon decides. Each refusal is an LsxError: its code and message go to the log, the peer learns a status. */
@@ -185,6 +188,7 @@ export class ChannelListener implements Service {
       address: socket.remoteAddress ?? '',
       spiffeId: certificate === undefined ? undefined : spiffeIdOf(certificate),
       certificateNotAfter: new Date(certificate?.validTo ?? 0),
+      tls: tlsFactsOf(socket),
     }
   }
 

@@ -89,6 +89,7 @@ export class LsChannel<R extends ChannelRequest> {
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
         onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
+        onSessionMixup: (facts) => options.observer.onSessionMixup?.(facts),
         onPeerDraining: () => {
           // What was taken goes out before LS confirms that no more will come.
           this.#sender?.flush()

@@ -29,6 +29,13 @@ function namesSession(echo: { sessionId: Buffer; bankCode: string }, session: Se
   return session !== undefined && echo.bankCode === session.bankCode && echo.sessionId.equals(session.sessionId)
 }
 
+function mixupOf(during: string, { sessionId, bankCode }: { sessionId: Buffer; bankCode: string }): ChannelEffect {
+  return {
+    type: 'sessionMixup',
+    facts: { during, named: sessionId.toString('hex').slice(0, 64), namedBank: bankCode.slice(0, 32) },
+  }
+}
+
 export function onEcho(
   state: OpenState,
   event: { body: Record<string, unknown>; epoch: number },
@@ -41,7 +48,8 @@ export function onEcho(
   const reply: ChannelEffect = sealed(state.session, 'echoReply', echoBody(state.session, echo.n))
   if (namesSession(echo, sessionOfEpoch(state, event.epoch))) return unchanged(state, reply)
   // The asker is told our session all the same, so that it finds the mismatch too.
-  return withEcho(state, { ...state.echo, missed: state.echo.missed + 1 }, now, config, [reply])
+  const mixup = mixupOf('echo', echo)
+  return withEcho(state, { ...state.echo, missed: state.echo.missed + 1 }, now, config, [mixup, reply])
 }
 
 export function onEchoReply(
@@ -55,7 +63,8 @@ export function onEchoReply(
   if (reply === undefined) return violation(state, now, 'an echo reply of the wrong shape')
   const sessionMatches = namesSession(reply, sessionOfEpoch(state, event.epoch))
   const answered = echoAnswered(state.echo, { number: reply.n, sessionMatches }, now.monotonicMs)
-  if (answered.roundTripMs === undefined) return withEcho(state, answered.echo, now, config, [])
+  const mixups = sessionMatches ? [] : [mixupOf('echo-reply', reply)]
+  if (answered.roundTripMs === undefined) return withEcho(state, answered.echo, now, config, mixups)
   return {
     state: { ...state, echo: answered.echo },
     effects: [{ type: 'echoAnswered', roundTripMs: answered.roundTripMs }],

@@ -31,6 +31,8 @@ export interface ChannelObserver {
   /** The first kx of this socket, or a later one, is done. */
   onKxCompleted(session: Session, reason: KxReason, durationMs: number): void
   onKxFailed(error: LsxError, reason: KxReason): void
+  /** The peer's key has sealed what is of another session: no honest peer does that. */
+  onSessionMixup?(facts: Readonly<Record<string, unknown>>): void
   /** The xchange finishes what it has and takes no more. */
   onPeerDraining(): void
   /** The peer's token for the session in force; nothing of it is verified. */
@@ -259,7 +261,9 @@ export class SecuredChannel {
       return plaintext
     }
     if (state.previous !== undefined && epoch === state.previous.epoch) return state.previous.open.open(frame, nowMs)
-    throw new LsxError('FRAME_INVALID', 'a frame of an epoch that is not in force', { facts: { epoch } })
+    throw new LsxError('FRAME_INVALID', 'a frame of an epoch that is not in force', {
+      facts: { epoch, evidence: 'bad-tag' },
+    })
   }
 
   /** Of an epoch in force, from which a frame was opened. */
@@ -353,6 +357,9 @@ export class SecuredChannel {
         counters.echoesMissed++
         if (effect.missed <= ECHO_MISSES_BEFORE_XCHANGE_CLOSES || isWorthALine(effect.missed))
           logger.warn({ missed: effect.missed }, 'an echo was missed or named another session')
+        break
+      case 'sessionMixup':
+        observer.onSessionMixup?.(effect.facts)
         break
       case 'windowChanged':
         sink.onWindow(effect.windowRecords)

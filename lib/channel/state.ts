@@ -98,6 +98,8 @@ export type ChannelEffect =
   | { readonly type: 'kxFailed'; readonly error: LsxError; readonly reason: KxReason }
   | { readonly type: 'echoAnswered'; readonly roundTripMs: number }
   | { readonly type: 'echoMissed'; readonly missed: number }
+  /** The peer, whose key has sealed it, named another session or bank than the one of that key. */
+  | { readonly type: 'sessionMixup'; readonly facts: Readonly<Record<string, unknown>> }
   | { readonly type: 'windowChanged'; readonly windowRecords: number }
   /** LS asks what became of these keys; each answer names its question by `n`. */
   | { readonly type: 'resolveAsked'; readonly n: number; readonly keys: readonly string[] }

@@ -76,6 +76,7 @@ export class XchangeChannel {
       observer: {
         onKxCompleted: (session, reason, durationMs) => this.#onKxCompleted(session, reason, durationMs),
         onKxFailed: (error, reason) => options.observer.onKxFailed(error, reason),
+        onSessionMixup: (facts) => options.observer.onSessionMixup?.(facts),
         onPeerDraining: () => {
           if (this.#core.state.name === 'draining') this.#endWhenAnswered()
           else options.observer.onPeerDraining()

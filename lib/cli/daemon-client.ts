@@ -41,7 +41,11 @@ export function callAdmin(
   timeoutMs?: number,
 ): Promise<unknown> {
   return withDaemon(io, options, 'ls-admin.sock', (client) =>
-    client.call(op, fields, { signal: io.interrupt, ...(timeoutMs === undefined ? {} : { timeoutMs }) }),
+    client.call(
+      op,
+      { ...fields, by: { ...io.operator } },
+      { signal: io.interrupt, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+    ),
   )
 }
 

@@ -46,7 +46,7 @@ function addDrain(program: Command, io: CliIo): void {
       runCommand(io, options.json === true, () =>
         withDaemon(io, options, 'ls-admin.sock', async (client) => {
           const askedAtMs = io.clock.monotonicMs()
-          await client.call('drain', {}, { signal: io.interrupt })
+          await client.call('drain', { by: { ...io.operator } }, { signal: io.interrupt })
           if (options.json !== true) io.stderr('lsd is draining\n')
           if (!(await settledWithin(io, client.ended, options.timeout))) {
             const message = `lsd has not ended after ${formatDuration(options.timeout)}; it goes on draining`

@@ -1,4 +1,5 @@
 import Table from 'cli-table3'
+import type { OperatorClaim } from '../audit/index.ts'
 import { type Clock, type ErrorCode, LsxError, toLsxError } from '../runtime/index.ts'
 import { adviceFor } from './advice.ts'
 import { jsonText } from './json-text.ts'
@@ -35,6 +36,8 @@ export interface CliIo {
   /** Aborts when nobody wants more: Ctrl-C, or the reader of standard output is gone. */
   readonly interrupt: AbortSignal
   readonly clock: Clock
+  /** Who says that he gives this command; a claim, which the daemon records as one. */
+  readonly operator: OperatorClaim
 }
 
 /** An error whose exit code, or whose advice, its code alone does not tell. */

@@ -1,4 +1,6 @@
+import { hostname, userInfo } from 'node:os'
 import { addAbortSignal } from 'node:stream'
+import type { OperatorClaim } from '../audit/index.ts'
 import { LsxError, systemClock } from '../runtime/index.ts'
 import { type CliIo, ExitCode } from './io.ts'
 
@@ -37,6 +39,7 @@ export function createProcessIo(process: NodeJS.Process): CliIo {
     readStdin: (maxBytes) => readAll(addAbortSignal(interrupt.signal, stdin), maxBytes),
     interrupt: interrupt.signal,
     clock: systemClock,
+    operator: operatorOf(process),
   }
 }
 
@@ -49,4 +52,18 @@ async function readAll(stream: AsyncIterable<Buffer>, maxBytes: number): Promise
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
+}
+
+function operatorOf({ env, pid }: NodeJS.Process): OperatorClaim {
+  return { ...userOfSystem(), sudoUser: env.SUDO_USER, pid, host: hostname() }
+}
+
+/** A user without an entry in the system's list, as in a container, has a number only. */
+function userOfSystem(): OperatorClaim {
+  try {
+    const { username, uid } = userInfo()
+    return { user: username, uid }
+  } catch {
+    return { uid: process.getuid?.() }
+  }
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError, Help } from 'commander'
 import { LsxError } from '../runtime/index.ts'
+import { addAuditCommands } from './audit.ts'
 import { addBankCommands } from './bank-commands.ts'
 import { addBenchCommand } from './bench.ts'
 import { addCertsCommands } from './certs.ts'
@@ -10,6 +11,7 @@ import { addIlpCommands } from './ilp.ts'
 import { type CliIo, ExitCode, reportError } from './io.ts'
 import { addKeysCommands } from './keys.ts'
 import { addRequestCommands } from './request.ts'
+import { addSecurityCommands } from './security.ts'
 import { addSendCommand } from './send.ts'
 import { addStatusCommand } from './status.ts'
 import { addUptimeCommand } from './uptime.ts'
@@ -68,6 +70,8 @@ function createProgram(io: CliIo, version: string): Command {
   addBankCommands(program, io)
   addDaemonCommands(program, io)
   addBenchCommand(program, io)
+  addAuditCommands(program, io)
+  addSecurityCommands(program, io)
   addCertsCommands(program, io)
   addKeysCommands(program, io)
   addIlpCommands(program, io)

@@ -59,6 +59,19 @@ export const tokenMethodsField = z
 
 export const sessionTokenModeField = z.enum(['off', 'offered', 'required']).default('offered')
 
+/** The audit log of either daemon. */
+export const auditField = (baseDir: string) =>
+  section({
+    dir: pathField(baseDir).optional(),
+    checkpointEvery: countField(1, 10_000).default(64),
+    checkpointAfterMs: durationMsField(100, 3_600_000).default(60_000),
+    rotateBytes: countField(65_536, 1_073_741_824).default(16_777_216),
+    maxBuffered: countField(16, 1_048_576).default(4_096),
+  })
+
+/** How much of the rules holds. `permissive` is for debugging, and must be asked for where the daemon is started, too. */
+export const securityField = section({ mode: z.enum(['strict', 'permissive']).default('strict') })
+
 export const maxFrameBytesField = countField(1_024, 1_048_576).default(65_536)
 
 function isAddressOrRange(text: string): boolean {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import type { z } from 'zod'
@@ -12,7 +12,7 @@ const MAX_CONFIG_BYTES = 4_194_304
  * Reads a YAML file into a frozen, typed configuration. The schema is made for the file's folder, to which relative
  * paths belong. All problems are reported at once.
  *
- * @throws LsxError BAD_REQUEST (party self) with `facts.problems`
+ * @throws LsxError BAD_REQUEST (party self) with `facts.problems`; REFUSED (party self) when others can write the file
  */
 export function loadConfig<T>(
   file: string,
@@ -20,7 +20,8 @@ export function loadConfig<T>(
   env: Readonly<Record<string, string | undefined>>,
 ): T {
   const path = resolve(file)
-  const document = parseDocument(readText(path), { uniqueKeys: true, prettyErrors: true })
+  const { text, mode } = readText(path)
+  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
   if (document.errors.length > 0) {
     throw configError(
       path,
@@ -35,18 +36,39 @@ export function loadConfig<T>(
     const others = (parsed.error?.issues ?? []).flatMap(describeIssue).filter((problem) => !known.has(problem.path))
     throw configError(path, [...unfilled, ...others])
   }
+  const problem = configFileProblem(path, mode)
+  if (problem !== undefined && !isPermissive(parsed.data))
+    throw new LsxError('REFUSED', problem, { party: 'self', facts: { file: path } })
   return deepFreeze(parsed.data)
 }
 
-function readText(path: string): string {
+/** The open file is judged, not the path: nobody can swap it in between. */
+function readText(path: string): { text: string; mode: number } {
   try {
-    const text = readFileSync(path, 'utf8')
-    if (text.length > MAX_CONFIG_BYTES) throw new Error(`larger than ${MAX_CONFIG_BYTES} bytes`)
-    return text
+    const descriptor = openSync(path, 'r')
+    try {
+      const text = readFileSync(descriptor, 'utf8')
+      if (text.length > MAX_CONFIG_BYTES) throw new Error(`larger than ${MAX_CONFIG_BYTES} bytes`)
+      return { text, mode: fstatSync(descriptor).mode }
+    } finally {
+      closeSync(descriptor)
+    }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new LsxError('BAD_REQUEST', `cannot read the configuration ${path}: ${why}`, { cause, party: 'self' })
   }
+}
+
+/** Whoever can write the configuration decides whom the daemon believes. Undefined when that is its owner alone. */
+export function configFileProblem(file: string, mode: number = statSync(file).mode): string | undefined {
+  if ((mode & 0o022) === 0) return undefined
+  const who = (mode & 0o002) === 0 ? 'its group' : 'anybody'
+  const octal = (mode & 0o777).toString(8).padStart(3, '0')
+  return `${file} can be changed by ${who} (mode ${octal}); run: chmod go-w ${file}`
+}
+
+function isPermissive(config: unknown): boolean {
+  return (config as { security?: { mode?: unknown } } | null)?.security?.mode === 'permissive'
 }
 
 function toPlain(document: ReturnType<typeof parseDocument>, path: string): unknown {

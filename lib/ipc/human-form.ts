@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { LsxError } from '../runtime/index.ts'
+import { refuseDuplicateNames } from './duplicate-names.ts'
 import type { Message } from './message.ts'
 import { decodePayload, encodePayload } from './value-codec.ts'
 
@@ -24,6 +25,7 @@ export function parseLine(line: Buffer): Message {
     throw new LsxError('BAD_REQUEST', 'a line holds one JSON object')
   }
   refuseInexactNumbers(text)
+  refuseDuplicateNames(text)
   return message as Message
 }
 

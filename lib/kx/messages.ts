@@ -187,7 +187,7 @@ function expectRoute(fields: Fields, route: KxRoute): void {
   fields.expect('bankCode', route.bankCode)
   if (!fields.bytes('sessionId', SESSION_ID_BYTES).equals(route.sessionId)) {
     throw new LsxError('KX_FAILED', 'a kx message is of another session', {
-      facts: { expectedSessionId: route.sessionId.toString('hex') },
+      facts: { expectedSessionId: route.sessionId.toString('hex'), evidence: 'session-mixup' },
     })
   }
 }

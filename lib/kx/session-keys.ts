@@ -142,13 +142,14 @@ export class OpeningKey {
           sequence: header.sequence,
           expectedEpoch: this.epoch,
           expectedSequence: this.#sequence,
+          evidence: 'bad-tag',
         },
       })
     }
     const plaintext = openSealed(key, header.sequence, frame.subarray(0, HEADER_BYTES), frame.subarray(HEADER_BYTES))
     if (plaintext === undefined) {
       throw new LsxError('FRAME_INVALID', 'a sealed frame does not verify', {
-        facts: { epoch: header.epoch, sequence: header.sequence },
+        facts: { epoch: header.epoch, sequence: header.sequence, evidence: 'bad-tag' },
       })
     }
     return plaintext

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type AuditActor, adminSocketActor } from '../audit/index.ts'
 import { fields } from '../config/index.ts'
 import type { IpcConnection, IpcHandler, Message } from '../ipc/index.ts'
 import { evidenceFile, requireEvidence } from '../message/evidence/index.ts'
@@ -7,6 +8,7 @@ import { type Clock, describeError, type Logger, LsxError, toLsxError } from '..
 import type { BankLink } from './bank-link.ts'
 import type { JournalRecord } from './journal/index.ts'
 import type { Registry } from './registry.ts'
+import type { SecurityReport } from './security-report.ts'
 import { bankStatus } from './status.ts'
 import type { SwitchContext } from './switch-context.ts'
 
@@ -14,10 +16,18 @@ import type { SwitchContext } from './switch-context.ts'
 export interface DaemonControl {
   readonly keys: Pick<DaemonKeys, 'status' | 'rotate' | 'rotateTokenKey'>
   status(): Record<string, unknown>
+  security(links: readonly BankLink[]): SecurityReport
   /** Begins the orderly end of the process. */
   drain(): void
   /** Reads the configuration again. Resolves with what changed. */
-  reload(): Promise<Record<string, unknown>>
+  reload(by: AuditActor): Promise<Record<string, unknown>>
+}
+
+/** One message of an operator. */
+interface Asked {
+  readonly connection: IpcConnection
+  readonly id: unknown
+  readonly by: AuditActor
 }
 
 const bankOrAll = z.strictObject({ bank: fields.bankCodeField.optional(), all: z.boolean().optional() })
@@ -35,6 +45,7 @@ const oneSubscription = z.strictObject({ subscription: z.union([z.string(), z.in
 const LOOKING: ReadonlySet<unknown> = new Set([
   'status',
   'keys',
+  'security',
   'uptime',
   'uptime-follow',
   'unsubscribe',
@@ -78,28 +89,28 @@ export class AdminHandler implements IpcHandler {
   readonly #logger: Logger
   /** What ends each subscription, by the id of the message that began it. */
   readonly #followers = new Map<IpcConnection, Map<unknown, () => void>>()
-  readonly #operations: Readonly<
-    Record<string, (options: unknown, connection: IpcConnection, id: unknown) => unknown>
-  > = {
+  readonly #operations: Readonly<Record<string, (options: unknown, asked: Asked) => unknown>> = {
     status: (options) => this.#status(bankOrAll.parse(options)),
+    security: (options) => this.#control.security(this.#chosen(bankOrAll.parse(options))),
     uptime: (options) => this.#uptime(uptimeQuery.parse(options)),
-    'uptime-follow': (options, connection, id) => this.#follow(bankOrAll.parse(options), connection, id),
-    unsubscribe: (options, connection) => this.#unfollow(oneSubscription.parse(options), connection),
+    'uptime-follow': (options, { connection, id }) => this.#follow(bankOrAll.parse(options), connection, id),
+    unsubscribe: (options, { connection }) => this.#unfollow(oneSubscription.parse(options), connection),
     rekey: (options) => this.#each(bankOrAll.parse(options), (link) => link.rekey('operator')),
     drop: (options) => this.#each(oneBank.parse(options), (link) => link.drop()),
     'request-show': (options) => this.#showRequest(requestShow.parse(options)),
     'request-list': (options) => this.#listRequests(requestList.parse(options)),
     'ilp-failures': (options) => this.#ilpFailures(ilpFailuresQuery.parse(options)),
     'evidence-export': (options) => this.#exportEvidence(requestShow.parse(options)),
-    quarantine: (options) => this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options)),
-    resume: (options) => this.#resume(oneBank.parse(options)),
+    quarantine: (options, { by }) =>
+      this.#quarantine(oneBank.extend({ reason: z.string().min(1).max(500) }).parse(options), by),
+    resume: (options, { by }) => this.#resume(oneBank.parse(options), by),
     keys: () => ({ keys: this.#control.keys.status() }),
     'keys-rotate': (options) => this.#rotateKeys(keysRotate.parse(options)),
     drain: () => {
       this.#control.drain()
       return { draining: true }
     },
-    reload: () => this.#control.reload(),
+    reload: (_options, { by }) => this.#control.reload(by),
   }
 
   constructor(context: SwitchContext, registry: Registry, control: DaemonControl) {
@@ -111,12 +122,18 @@ export class AdminHandler implements IpcHandler {
   }
 
   onMessage(connection: IpcConnection, message: Message): void {
-    const { op, id, ...options } = message
+    const { op, id, by: claim, ...options } = message
     const operation = typeof op === 'string' && Object.hasOwn(this.#operations, op) ? this.#operations[op] : undefined
     if (operation === undefined)
       throw new LsxError('BAD_REQUEST', `op: operators can ask for ${Object.keys(this.#operations).join(', ')}`)
-    if (!LOOKING.has(op)) this.#logger.info({ audit: true, op, options }, 'an operator gave a command')
-    void this.#run(() => operation(options, connection, id), connection, id)
+    const asked: Asked = { connection, id, by: adminSocketActor(claim) }
+    if (LOOKING.has(op)) {
+      void this.#run(() => operation(options, asked), asked)
+      return
+    }
+    this.#logger.info({ audit: true, op, options, by: asked.by }, 'an operator gave a command')
+    const command = this.#recordCommand(String(op), options, asked.by)
+    void this.#run(() => operation(options, asked), asked).then(command.ended)
   }
 
   onClose(connection: IpcConnection): void {
@@ -124,14 +141,32 @@ export class AdminHandler implements IpcHandler {
     this.#followers.delete(connection)
   }
 
-  async #run(operation: () => unknown, connection: IpcConnection, id: unknown): Promise<void> {
+  /** Answers, and gives the error that was the answer. */
+  async #run(operation: () => unknown, { connection, id }: Asked): Promise<LsxError | undefined> {
     try {
       const result = await operation()
       if (result !== undefined) connection.reply({ id, ok: true, result })
+      return undefined
     } catch (thrown) {
       const error = thrown instanceof z.ZodError ? badOptions(thrown) : toLsxError(thrown)
       if (error.code === 'INTERNAL') this.#logger.error({ error: describeError(error) }, 'an operator command failed')
       connection.reply({ id, ok: false, code: error.code, message: error.message })
+      return error
+    }
+  }
+
+  /** On record before it is carried out, so that a command that ends the daemon is there too. */
+  #recordCommand(op: string, options: Message, by: AuditActor): { ended(error: LsxError | undefined): void } {
+    const { audit } = this.#context
+    const bankCode = typeof options.bank === 'string' ? options.bank.slice(0, 32) : undefined
+    const atMs = this.#clock.monotonicMs()
+    const command = audit.record({ event: 'command', bankCode, by, facts: { op, options } })
+    return {
+      ended: (error) => {
+        const outcome = error === undefined ? { ok: true } : { ok: false, code: error.code, message: error.message }
+        const ms = Math.round(this.#clock.monotonicMs() - atMs)
+        audit.record({ event: 'command-result', bankCode, facts: { command, op, ...outcome, ms } })
+      },
     }
   }
 
@@ -241,19 +276,18 @@ export class AdminHandler implements IpcHandler {
     return { failures: listed, total, countsSinceStart: table.counts(bank) }
   }
 
-  async #quarantine({ bank, reason }: { bank: string; reason: string }): Promise<Record<string, unknown>> {
+  async #quarantine(
+    { bank, reason }: { bank: string; reason: string },
+    by: AuditActor,
+  ): Promise<Record<string, unknown>> {
     const link = this.#registry.require(bank)
-    // First the channel, then the disk: a slow disk must not leave a suspect bank connected.
-    link.quarantine(reason)
-    await this.#context.quarantines.put(bank, { bankCode: bank, reason, sinceMs: this.#clock.nowMs() })
-    return { bankCode: bank, state: link.state.name, reason }
+    const quarantine = await this.#context.desk.quarantine(link, { reason, by })
+    return { ...quarantine, state: link.state.name }
   }
 
-  async #resume({ bank }: { bank: string }): Promise<Record<string, unknown>> {
+  async #resume({ bank }: { bank: string }, by: AuditActor): Promise<Record<string, unknown>> {
     const link = this.#registry.require(bank)
-    if (link.state.name !== 'quarantined') throw new LsxError('BAD_REQUEST', `bank ${bank} is not in quarantine`)
-    await this.#context.quarantines.remove(bank)
-    link.resume()
+    await this.#context.desk.resume(link, by)
     return { bankCode: bank, state: link.state.name }
   }
 }

@@ -1,4 +1,4 @@
-import { readIdentityPin, xchangeSpiffeId } from '../certs/index.ts'
+import { formatIdentityPin, readIdentityPin, xchangeSpiffeId } from '../certs/index.ts'
 import {
   AllowList,
   type ChannelCounters,
@@ -13,6 +13,7 @@ import {
   newChannelCounters,
   newSessionId,
   newX25519KeyPair,
+  type TlsFacts,
   type TlsTarget,
 } from '../channel/index.ts'
 import { checkIdentityPublicKey, type LsKxConfig, type Session } from '../kx/index.ts'
@@ -24,18 +25,25 @@ import { type Deferred, deferred, settledOrAborted } from './deferred.ts'
 import type { KxRecord } from './kx-record.ts'
 import { KxRecordKeeper } from './kx-record-keeper.ts'
 import { isAllowed, type LinkCause, type LinkFailure, type LinkState } from './link-state.ts'
+import type { Quarantine } from './quarantine.ts'
+import type { EvidenceKind } from './quarantine-rules.ts'
 import { type LaneBlock, RequestLane } from './request-lane.ts'
 import type { RoutedRequest } from './routed-request.ts'
 import type { SwitchContext } from './switch-context.ts'
 
 const NO_BYTES = Buffer.alloc(0)
 
-/** A socket on its way to being the link's channel. */
-interface Candidate {
-  readonly channel: LsChannel<RoutedRequest>
-  readonly tokens: BankTokens
+/** Who is at the other end of a socket. */
+export interface LinkPeer {
   readonly address: string
   readonly certificateNotAfter: Date
+  readonly tls?: TlsFacts | undefined
+}
+
+/** A socket on its way to being the link's channel. */
+interface Candidate extends LinkPeer {
+  readonly channel: LsChannel<RoutedRequest>
+  readonly tokens: BankTokens
   /** Resolves when keyed, rejects when it ends before. */
   readonly keyed: Deferred
   readonly ended: Deferred
@@ -96,7 +104,7 @@ export class BankLink {
         bounds: context.config.requests,
         maxFrameBytes: context.config.frames.maxFrameBytes,
         durable: context.durable,
-        onUnverified: (error) => context.refusals.record(error, { bankCode: bank.code }),
+        onUnverified: (error) => this.#onUnverified(error),
         addedMetaBytes: (request) => tokenMetaBytes(request, context.tokenMethods),
         ilp: context.ilp,
         clock: context.clock,
@@ -140,7 +148,12 @@ export class BankLink {
     return this.#state.name === 'idle' ? this.#nextDialAtMs : undefined
   }
 
-  get peer(): { address: string; certificateNotAfter: Date } | undefined {
+  /** Ed25519 public keys, in the order of the configuration. */
+  get pins(): readonly Buffer[] {
+    return this.#pins
+  }
+
+  get peer(): LinkPeer | undefined {
     return this.#active
   }
 
@@ -176,7 +189,7 @@ export class BankLink {
   }
 
   /** A socket that the xchange dialled; the gate has checked address and certificate. */
-  accept(socket: ChannelSocket, exporter: Buffer, peer: { address: string; certificateNotAfter: Date }): void {
+  accept(socket: ChannelSocket, exporter: Buffer, peer: LinkPeer): void {
     // On a link that is stopped the bank would be connected, and yet nobody could reach it: it has to dial again.
     if (this.#isStopped || this.#state.name === 'quarantined') {
       socket.close(CloseCode.goodbye, 'goodbye')
@@ -239,14 +252,19 @@ export class BankLink {
     this.lane.stop()
   }
 
-  quarantine(reason: string): void {
+  quarantine({ reason, by, sinceMs }: Pick<Quarantine, 'reason' | 'by'> & { readonly sinceMs?: number }): void {
     if (this.#state.name === 'quarantined') return
     this.#dialling?.abort.abort(new LsxError('QUARANTINED', reason))
     this.#dialling = undefined
     const error = new LsxError('QUARANTINED', `quarantined: ${reason}`)
     this.#candidate?.channel.drop('policy', error, CloseCode.refused)
     this.#active?.channel.drop('policy', error, CloseCode.refused)
-    this.#enter({ name: 'quarantined', sinceMs: this.#nowMs(), reason }, { cause: 'policy', error })
+    const quarantine = {
+      reason,
+      ...(by === undefined ? {} : { by }),
+      quarantinedAtMs: sinceMs ?? this.#context.clock.nowMs(),
+    }
+    this.#enter({ name: 'quarantined', sinceMs: this.#nowMs(), ...quarantine }, { cause: 'policy', error })
     this.lane.block({ code: 'QUARANTINED', message: error.message, mayWait: false })
     this.#firstAttemptDone.resolve()
   }
@@ -293,7 +311,7 @@ export class BankLink {
     const { config, clock } = this.#context
     this.#enter({ name: 'dialing', sinceMs: this.#nowMs() }, {})
     try {
-      const { exporter, socket, address, certificateNotAfter } = await dialChannel(
+      const { exporter, socket, ...peer } = await dialChannel(
         {
           ...this.tlsTarget(),
           maxFrameBytes: config.frames.maxFrameBytes,
@@ -302,7 +320,7 @@ export class BankLink {
         clock,
         signal,
       )
-      const candidate = this.#openCandidate(socket, exporter, { address, certificateNotAfter })
+      const candidate = this.#openCandidate(socket, exporter, peer)
       candidate.channel.open()
       await candidate.keyed.promise
     } catch (thrown) {
@@ -327,11 +345,7 @@ export class BankLink {
     signal.throwIfAborted()
   }
 
-  #openCandidate(
-    socket: ChannelSocket,
-    exporter: Buffer,
-    peer: { address: string; certificateNotAfter: Date },
-  ): Candidate {
+  #openCandidate(socket: ChannelSocket, exporter: Buffer, peer: LinkPeer): Candidate {
     const { config, clock } = this.#context
     const binding = config.kx.channelBinding ? exporter : NO_BYTES
     const tokens = new BankTokens(this.#context, this.bank.code, {
@@ -354,7 +368,8 @@ export class BankLink {
           this.#onKxCompleted(candidate, session, reason, durationMs)
         },
         onToken: (token) => tokens.session.tokenReceived(token),
-        onKxFailed: (error, reason) => this.#onKxFailed(error, reason),
+        onKxFailed: (error, reason) => this.#onKxFailed(candidate, error, reason),
+        onSessionMixup: (facts) => this.#noteEvidence('session-mixup', facts),
         onPeerDraining: () => {
           this.#logger.info({}, 'the xchange is draining; requests wait for its return')
           if (this.#active === candidate) {
@@ -413,6 +428,11 @@ export class BankLink {
   #onKxCompleted(candidate: Candidate, session: Session, reason: KxReason, durationMs: number): void {
     const sessionId = session.sessionId.toString('hex')
     this.#logger.info({ sessionId, epoch: session.epoch, reason, durationMs }, 'key exchange completed')
+    this.#context.audit.record({
+      event: 'kx-completed',
+      bankCode: this.bank.code,
+      facts: { sessionId, epoch: session.epoch, reason, identity: formatIdentityPin(session.peerIdentity) },
+    })
     if (this.#candidate === candidate) {
       const before = this.#active
       this.#candidate = undefined
@@ -430,11 +450,37 @@ export class BankLink {
     this.#kxRecord.update({ state: this.#state.name, status: 1, session })
   }
 
-  #onKxFailed(error: LsxError, reason: KxReason): void {
+  #onKxFailed(candidate: Candidate, error: LsxError, reason: KxReason): void {
     const facts = { audit: true, code: error.code, reason, error: describeError(error) }
     this.#logger.error(facts, `key exchange failed: ${error.message}`)
+    this.#context.audit.record({
+      event: 'kx-failed',
+      bankCode: this.bank.code,
+      facts: { ...error.facts, code: error.code, message: error.message, reason },
+    })
     if (error.code === 'IDENTITY_DENIED') this.#context.refusals.record(error, { bankCode: this.bank.code })
+    // Without a session nobody has proven to be the bank: a thief of its TLS key alone gets as far as this.
+    const isMixup = error.code === 'IDENTITY_DENIED' || error.facts.evidence === 'session-mixup'
+    if (isMixup && this.#active === candidate)
+      this.#noteEvidence('session-mixup', { during: 'kx', refusal: error.code, message: error.message })
     this.#fail('kx', error)
+  }
+
+  /** Of a channel that is keyed, so that the bank's identity has proven whose doing it is. */
+  #onUnverified(error: LsxError): void {
+    this.#context.refusals.record(error, { bankCode: this.bank.code })
+    // A key that we lack, or clocks that differ, may be our own mistake.
+    if (error.facts.isSetup !== true) this.#noteEvidence('bad-signature', { ...error.facts, message: error.message })
+  }
+
+  /**
+   * Counts towards quarantine only where the socket itself is bound to the bank's identity: without the binding somebody
+   * in between could end TLS and spoil frames under the bank's name.
+   */
+  #noteEvidence(kind: EvidenceKind, facts: Readonly<Record<string, unknown>>): void {
+    const { config, desk, audit } = this.#context
+    if (kind === 'bad-signature' || config.kx.channelBinding) desk.note(this.bank.code, kind, facts)
+    else audit.record({ event: 'evidence', bankCode: this.bank.code, facts: { code: kind, ...facts, counts: false } })
   }
 
   #onClosed(candidate: Candidate, cause: DropCause, error: LsxError | undefined): void {
@@ -456,6 +502,8 @@ export class BankLink {
       }
     }
     this.#kxRecord.update({ state: this.#state.name, status: this.session === undefined ? 0 : 1 })
+    if (isActive && error?.facts.evidence === 'bad-tag')
+      this.#noteEvidence('bad-tag', { ...error.facts, message: error.message })
     candidate.keyed.reject(error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed'))
     candidate.ended.resolve()
     this.#firstAttemptDone.resolve()

@@ -2,10 +2,25 @@ import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
 import { keysField } from '../keys/index.ts'
 import { bankSigningField, partyField, signingFields } from '../message/jws/index.ts'
+import { EVIDENCE_KINDS } from './quarantine-rules.ts'
 
 const DAY_MS = 86_400_000
 
 const earlyPolicy = z.enum(['queue', 'reject'])
+
+const quarantineRule = z.strictObject({
+  kind: z.enum(EVIDENCE_KINDS),
+  count: fields.countField(1, 1_000),
+  windowMs: fields.durationMsField(1_000, 86_400_000),
+})
+
+/** An honest bank does none of these; a few are allowed for what nobody thought of. */
+const DEFAULT_QUARANTINE_RULES: z.output<typeof quarantineRule>[] = [
+  { kind: 'bad-signature', count: 5, windowMs: 600_000 },
+  { kind: 'bad-tag', count: 3, windowMs: 600_000 },
+  { kind: 'session-mixup', count: 5, windowMs: 600_000 },
+  { kind: 'bad-fulfilment', count: 5, windowMs: 600_000 },
+]
 
 const bankSchema = (baseDir: string) =>
   z
@@ -34,6 +49,7 @@ const lsSchema = (baseDir: string) =>
     storeKeyFile: fields.pathField(baseDir).optional(),
     logLevel: fields.logLevelField.default('info'),
     trustDomain: fields.trustDomainField,
+    security: fields.securityField,
     tls: fields.tlsField(baseDir),
     identityKeyFile: fields.pathField(baseDir),
     signing: z.strictObject({ party: partyField.default('ls'), ...signingFields(baseDir) }).optional(),
@@ -114,6 +130,8 @@ const lsSchema = (baseDir: string) =>
       maxConcurrentDials: fields.countField(1, 4_096).default(64),
     }),
     start: fields.section({ readyWithinMs: fields.durationMsField(0, 600_000).default(10_000) }),
+    audit: fields.auditField(baseDir),
+    quarantine: fields.section({ rules: z.array(quarantineRule).max(20).default(DEFAULT_QUARANTINE_RULES) }),
     drain: fields.section({ timeoutMs: fields.durationMsField(0, 600_000).default(10_000) }),
     uptimeLog: fields.section({
       dir: fields.pathField(baseDir).optional(),

@@ -1,5 +1,15 @@
-import { mkdirSync, statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import {
+  type AuditActor,
+  AuditLog,
+  changedPaths,
+  configDigest,
+  refusalEntry,
+  signalActor,
+  storeAnchor,
+} from '../audit/index.ts'
 import {
   checkedParty,
   createSecureContext,
@@ -11,6 +21,7 @@ import {
   type TlsMaterial,
 } from '../certs/index.ts'
 import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
+import { enforceSecurityMode, PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { EvidenceStore, type EvidenceStoreOptions } from '../message/evidence/index.ts'
@@ -22,14 +33,17 @@ import {
   describeError,
   type Logger,
   LsxError,
+  RepeatedLine,
   type Service,
   ServiceGroup,
   silentLogger,
   sleep,
   systemClock,
+  toLsxError,
 } from '../runtime/index.ts'
 import {
   claimStore,
+  EMPTIED_STORE_LINE,
   loadStoreKeys,
   lockStore,
   openStore,
@@ -49,12 +63,16 @@ import { HealthCheck } from './health-check.ts'
 import { IlpDesk, loadIlpSecrets } from './ilp-desk.ts'
 import { RequestJournal } from './journal/index.ts'
 import { validateKxRecord } from './kx-record.ts'
+import { checkPinOwners } from './pins.ts'
 import { validateQuarantine } from './quarantine.ts'
+import { QuarantineDesk } from './quarantine-desk.ts'
 import { Registry } from './registry.ts'
 import { reloaded } from './reload.ts'
 import { Router } from './router.ts'
+import { securityReport } from './security-report.ts'
 import type { SwitchContext } from './switch-context.ts'
 import { RollingLog, UptimeLedger } from './uptime/index.ts'
+import { lsWeaknesses } from './weaknesses.ts'
 
 const MEBIBYTE = 1_048_576
 /** Room for what is no request: the store's bound must never come before the journal's. */
@@ -64,6 +82,10 @@ export interface LsDaemonOptions {
   readonly config: LsConfig
   /** Reads the configuration again, for a reload. */
   readonly reloadConfig: () => LsConfig
+  /** Where the configuration came from. */
+  readonly configFile?: string
+  /** Permissive was asked for where the daemon is started; the configuration must ask for it too. */
+  readonly permissive?: boolean
   readonly version: string
   readonly clock: Clock
   readonly logger: Logger
@@ -76,9 +98,10 @@ export interface LsDaemonOptions {
 }
 
 /** Reads keys, certificates and pins as a start would, without starting anything. Throws what the start would throw. */
-export function checkLsFiles(config: LsConfig): void {
+export function checkLsFiles(config: LsConfig, { permissive = false }: Pick<LsDaemonOptions, 'permissive'> = {}): void {
+  enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: lsWeaknesses(config) })
   loadOwnMaterial(config)
-  loadIdentity(config)
+  checkPinOwners(config.banks, loadIdentity(config).publicKey)
   new AllowList(config.listen.allow)
   const signing = loadSigning(config, { clock: systemClock, logger: silentLogger })
   for (const bank of config.banks) BankLink.check(bank, config, signing)
@@ -133,6 +156,8 @@ export class LsDaemon {
   #startedAtMs = 0
   #store: TransactionalStore | undefined
   #lock: StoreLock | undefined
+  #audit: AuditLog | undefined
+  #storeWasEmptied = false
   #context: SwitchContext | undefined
   #registry: Registry | undefined
   #router: Router | undefined
@@ -161,7 +186,7 @@ export class LsDaemon {
     const { config, clock, logger, version } = this.#options
     this.#startedAtMs = clock.nowMs()
     try {
-      const { context, journal } = await this.#createContext(signal)
+      const { context, journal, audit } = await this.#createContext(signal)
       const registry = new Registry(context)
       this.#registry = registry
       const router = new Router({
@@ -173,6 +198,8 @@ export class LsDaemon {
       this.#router = router
       const { signing, evidence } = context
       const optional = [signing, evidence].filter((service) => service !== undefined)
+      await this.#services.start([audit], signal)
+      if (this.#storeWasEmptied) this.#noteEmptiedStore(config.storeDir)
       await this.#services.start([journal, context.uptime, ...optional], signal)
       // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
       await registry.apply(config.banks, 0, { dial: false })
@@ -205,27 +232,32 @@ export class LsDaemon {
   }
 
   /** Applies the configuration file as it is now. A mistake in it changes nothing. */
-  reload(): Promise<Record<string, unknown>> {
-    const reloaded = this.#reloading.then(() => this.#reload())
+  reload(by: AuditActor = signalActor()): Promise<Record<string, unknown>> {
+    const reloaded = this.#reloading.then(() => this.#reloadRecorded(by))
     this.#reloading = reloaded.catch(() => {})
     return reloaded
   }
 
-  async #createContext(signal: AbortSignal): Promise<{ context: SwitchContext; journal: Service }> {
+  async #createContext(signal: AbortSignal): Promise<{ context: SwitchContext; journal: Service; audit: AuditLog }> {
     const { config, clock, logger, random } = this.#options
+    const { permissive = false } = this.#options
+    enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: lsWeaknesses(config) })
     const material = loadOwnMaterial(config)
     const identity = loadIdentity(config)
+    checkPinOwners(config.banks, identity.publicKey)
     const signing = loadSigning(config, { clock, logger })
     this.#noteCertificate(material)
     makeRuntimeDir(config.runtimeDir)
     this.#lock = await lockStore(config.storeDir)
     const rings = ringsOf(config)
+    const storeIsNew = !storeHoldsData(config.storeDir)
+    this.#storeWasEmptied = storeIsNew && existsSync(rings.store.file)
     const store = openStore({
       path: config.storeDir,
       maxBytes: config.durable.maxBytes + evidenceMaxBytes(config) + STORE_MARGIN_BYTES,
       minFreeBytes: config.durable.minFreeBytes,
       commitTimeoutMs: config.durable.commitTimeoutMs,
-      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew: !storeHoldsData(config.storeDir) })),
+      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -265,7 +297,27 @@ export class LsDaemon {
     })
     const generation = await nextGeneration(generations, clock.nowMs())
     signal.throwIfAborted()
-    const refusals = new RefusalLog(logger, clock)
+    const audit = new AuditLog({
+      config: { ...config.audit, dir: config.audit.dir ?? `${config.storeDir}.audit` },
+      party: 'ls',
+      signer: () => this.#context?.identity ?? identity,
+      startFacts: { version: this.#options.version, pid: process.pid, generation, configDigest: configDigest(config) },
+      newChainId: () => randomBytes(16).toString('hex'),
+      anchor: storeAnchor(store, logger),
+      clock,
+      logger,
+    })
+    this.#audit = audit
+    const desk = new QuarantineDesk({
+      linkOf: (code) => this.#registry?.get(code),
+      table: quarantines,
+      rules: () => (this.#context?.config ?? config).quarantine.rules,
+      audit,
+      clock,
+      logger,
+      defer: setImmediate,
+    })
+    const refusals = new RefusalLog(logger, clock, (error, facts) => audit.record(refusalEntry(error, facts)))
     const context: SwitchContext = {
       config,
       secureContext: createSecureContext(material),
@@ -282,15 +334,17 @@ export class LsDaemon {
       quarantines,
       journal,
       durable: new DurableRequests(journal, clock),
+      desk,
       refusals,
-      ilp: new IlpDesk(config, { clock, refusals }),
+      ilp: new IlpDesk(config, { clock, refusals, evidence: desk }),
+      audit,
       clock,
       logger,
       random,
       defer: setImmediate,
     }
     this.#context = context
-    return { context, journal }
+    return { context, journal, audit }
   }
 
   #createServices(context: SwitchContext, registry: Registry, router: Router): readonly Service[] {
@@ -309,8 +363,19 @@ export class LsDaemon {
     const admin = new AdminHandler(context, registry, {
       keys,
       status: () => this.#status(),
+      security: (links) =>
+        securityReport(
+          {
+            config: context.config,
+            configFile: this.#options.configFile,
+            certificate: this.#certificate,
+            audit: this.#audit?.health,
+            nowMs: clock.nowMs(),
+          },
+          links,
+        ),
       drain: () => this.#options.onDrainAsked(),
-      reload: () => this.reload(),
+      reload: (by) => this.reload(by),
     })
     return [
       this.#listener,
@@ -336,8 +401,25 @@ export class LsDaemon {
         logger,
         clock,
       }),
+      ...this.#permissiveAlarm(config),
       new HealthCheck({ registry, intervalMs: config.health.intervalMs, clock, logger }),
     ]
+  }
+
+  /** With the store goes what was remembered: the generation, quarantines, durable requests. */
+  #noteEmptiedStore(storeDir: string): void {
+    this.#options.logger.warn({ audit: true, storeDir }, EMPTIED_STORE_LINE)
+    this.#audit?.record({ event: 'store-emptied', facts: { storeDir } })
+  }
+
+  /** Loud for as long as it lasts: nobody may forget that the rules are off. */
+  #permissiveAlarm(config: LsConfig): readonly Service[] {
+    if (config.security.mode === 'strict') return []
+    const { clock, logger } = this.#options
+    const weaknesses = lsWeaknesses(config)
+    this.#audit?.record({ event: 'mode-permissive', facts: { weaknesses } })
+    const say = () => logger.error({ audit: true, weaknesses }, PERMISSIVE_LINE)
+    return [new RepeatedLine({ clock, intervalMs: PERMISSIVE_LINE_MS, say })]
   }
 
   async #stop(): Promise<void> {
@@ -353,13 +435,30 @@ export class LsDaemon {
     logger.info({ notify: 'STOPPING=1' }, 'lsd has stopped')
   }
 
+  async #reloadRecorded(by: AuditActor): Promise<Record<string, unknown>> {
+    const before = this.#context?.config
+    try {
+      const result = await this.#reload()
+      const after = this.#context?.config
+      const digests = { before: configDigest(before), after: configDigest(after), changed: changedPaths(before, after) }
+      if (result.reloaded === true)
+        this.#audit?.record({ event: 'configuration-reloaded', by, facts: { ...digests, ...result } })
+      return result
+    } catch (error) {
+      const { code, message } = toLsxError(error)
+      this.#audit?.record({ event: 'configuration-refused', by, facts: { code, message } })
+      throw error
+    }
+  }
+
   async #reload(): Promise<Record<string, unknown>> {
     const { logger } = this.#options
     const context = this.#context
     const registry = this.#registry
     if (context === undefined || registry === undefined || this.#phase === 'draining') return { reloaded: false }
     const file = this.#options.reloadConfig()
-    checkLsFiles(file)
+    const { security } = this.#options.config
+    checkLsFiles({ ...file, security }, this.#options)
     // Compared with the start, not with the last reload: what waits for a restart goes on waiting.
     const { config, needRestart } = reloaded(this.#options.config, file)
     const material = loadOwnMaterial(config)
@@ -419,6 +518,7 @@ export class LsDaemon {
       version,
       pid: process.pid,
       phase: this.#phase,
+      mode: this.#options.config.security.mode,
       startedAt: new Date(this.#startedAtMs).toISOString(),
       upMs: clock.nowMs() - this.#startedAtMs,
       generation: context?.generation,
@@ -433,6 +533,7 @@ export class LsDaemon {
       certificateNotAfter: this.#certificate?.notAfter.toISOString(),
       certificateDaysLeft: this.#certificate === undefined ? undefined : daysLeft(this.#certificate, clock.nowMs()),
       keysDue: this.#keys?.due ?? [],
+      audit: this.#audit?.health,
       residentBytes: process.memoryUsage.rss(),
     }
   }

@@ -75,9 +75,20 @@ export class LsGate implements ListenerGate {
   onRequest(_peer: ListenerPeer, request: IncomingMessage, response: ServerResponse): void {
     const phase = this.#phase()
     if (request.method !== 'GET' && request.method !== 'HEAD') sendJson(response, 405, { error: 'method' })
-    else if (request.url === '/health') sendJson(response, 200, { status: 'ok', phase })
+    else if (request.url === '/health') sendJson(response, 200, { status: 'ok', phase, ...this.#condition() })
     else if (request.url === '/ready') sendJson(response, phase === 'ready' ? 200 : 503, { phase })
     else sendJson(response, 404, { error: 'path' })
+  }
+
+  /** Only what is not as it should be: who asks may be any party with a certificate. */
+  #condition(): Record<string, unknown> {
+    const { config, audit } = this.#context
+    const quarantined = this.#registry.all().filter((link) => link.state.name === 'quarantined').length
+    return {
+      ...(config.security.mode === 'strict' ? {} : { mode: 'permissive' }),
+      ...(audit.health?.state === 'failing' ? { audit: 'failing' } : {}),
+      ...(quarantined === 0 ? {} : { quarantined }),
+    }
   }
 
   #linkOf(peer: ListenerPeer): BankLink | undefined {

@@ -15,6 +15,7 @@ import {
 } from '../message/ilp/index.ts'
 import { type Clock, LsxError } from '../runtime/index.ts'
 import type { LsConfig } from './config.ts'
+import type { EvidenceSink } from './quarantine-desk.ts'
 import type { RequestIlp, RoutedRequest, Settlement } from './routed-request.ts'
 
 /** What a packet is made for. */
@@ -40,14 +41,19 @@ export class IlpDesk {
   readonly failures = new IlpFailures()
   readonly #clock: Clock
   readonly #refusals: Pick<RefusalLog, 'record'>
+  readonly #evidence: EvidenceSink | undefined
   #config: LsConfig['ilp']
   #methods: ReadonlySet<string>
   #secrets: ReadonlyMap<string, IlpSecret>
 
   /** Reads the banks' secrets. Throws REFUSED, party self. */
-  constructor(config: IlpConfig, options: { clock: Clock; refusals: Pick<RefusalLog, 'record'> }) {
+  constructor(
+    config: IlpConfig,
+    options: { clock: Clock; refusals: Pick<RefusalLog, 'record'>; evidence?: EvidenceSink },
+  ) {
     this.#clock = options.clock
     this.#refusals = options.refusals
+    this.#evidence = options.evidence
     this.#config = config.ilp
     this.#methods = new Set(config.ilp.methods)
     this.#secrets = loadIlpSecrets(config)
@@ -97,6 +103,10 @@ export class IlpDesk {
   /** The bank says one thing and its proof another: the transfer may have been made, or not. Nobody may rely on either. */
   #unproven(request: RoutedRequest, type: IlpFailureType): Settlement {
     this.#note(request, type)
+    const { bankCode, method, key: idempotencyKey } = request
+    // Only of a packet that LS made itself: an app could bring a condition that no bank can fulfil.
+    if (type === 'mismatch' && request.ilp?.madePacket !== undefined)
+      this.#evidence?.note(bankCode, 'bad-fulfilment', { method, idempotencyKey, ilpFailure: type })
     return { outcome: 'in-doubt', code: 'FULFILMENT_INVALID', message: ILP_FAILURES[type] }
   }
 

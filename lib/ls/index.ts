@@ -1,4 +1,5 @@
 export { type BankConfig, type LsConfig, loadLsConfig } from './config.ts'
 export { checkLsFiles, LsDaemon, type LsDaemonOptions } from './daemon.ts'
+export type { BankSecurity, SecurityReport } from './security-report.ts'
 export type { BankStatus } from './status.ts'
 export type { Transition, UptimeFigures } from './uptime/index.ts'

@@ -1,5 +1,6 @@
 import type { DropCause, LsChannel } from '../channel/index.ts'
 import type { ErrorCode, LsxError } from '../runtime/index.ts'
+import type { Quarantine } from './quarantine.ts'
 import type { RoutedRequest } from './routed-request.ts'
 
 /**
@@ -20,7 +21,10 @@ export type LinkState =
   | { readonly name: 'securing'; readonly sinceMs: number; readonly channel: LsChannel<RoutedRequest> }
   | { readonly name: 'connected'; readonly sinceMs: number; readonly channel: LsChannel<RoutedRequest> }
   | { readonly name: 'draining'; readonly sinceMs: number; readonly channel: LsChannel<RoutedRequest> }
-  | { readonly name: 'quarantined'; readonly sinceMs: number; readonly reason: string }
+  | ({ readonly name: 'quarantined'; readonly sinceMs: number } & Pick<Quarantine, 'reason' | 'by'> & {
+        /** Unix ms: over restarts. */
+        readonly quarantinedAtMs: number
+      })
 
 export type LinkStateName = LinkState['name']
 

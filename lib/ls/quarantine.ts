@@ -6,6 +6,8 @@ export interface Quarantine {
   readonly reason: string
   /** Unix ms. */
   readonly sinceMs: number
+  /** In a few words; records of older versions have none. */
+  readonly by?: string
 }
 
 export function validateQuarantine(value: unknown): Quarantine {
@@ -13,7 +15,8 @@ export function validateQuarantine(value: unknown): Quarantine {
   if (
     typeof quarantine?.bankCode !== 'string' ||
     typeof quarantine.reason !== 'string' ||
-    typeof quarantine.sinceMs !== 'number'
+    typeof quarantine.sinceMs !== 'number' ||
+    (quarantine.by !== undefined && typeof quarantine.by !== 'string')
   ) {
     throw new LsxError('INTERNAL', 'a quarantine record of another form')
   }

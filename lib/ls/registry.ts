@@ -68,8 +68,8 @@ export class Registry {
     for (const link of arriving) {
       link.lane.recover(this.#context.durable.recover(link.bank.code))
       // Asked again: an operator may have quarantined the bank during the drain, and the disk be slower than that.
-      const reason = quarantines.get(link.bank.code)?.reason ?? quarantineReason(before.get(link.bank.code))
-      if (reason !== undefined) link.quarantine(reason)
+      const quarantine = quarantines.get(link.bank.code) ?? quarantineOf(before.get(link.bank.code))
+      if (quarantine !== undefined) link.quarantine(quarantine)
       else if (dial) link.start()
     }
     for (const code of uptime.banks) if (!next.has(code)) uptime.forget(code)
@@ -107,6 +107,8 @@ function isSameButForPins(bank: BankConfig | undefined, { identities: _before, .
   return isDeepStrictEqual(now, before)
 }
 
-function quarantineReason(link: BankLink | undefined): string | undefined {
-  return link?.state.name === 'quarantined' ? link.state.reason : undefined
+function quarantineOf(link: BankLink | undefined): Parameters<BankLink['quarantine']>[0] | undefined {
+  if (link?.state.name !== 'quarantined') return undefined
+  const { reason, by, quarantinedAtMs } = link.state
+  return { reason, sinceMs: quarantinedAtMs, ...(by === undefined ? {} : { by }) }
 }

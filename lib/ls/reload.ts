@@ -13,6 +13,7 @@ const RELOADED: ReadonlySet<string> = new Set([
   'tokens',
   'echo',
   'drain',
+  'quarantine',
   'banks',
 ])
 

@@ -14,6 +14,7 @@ export interface BankStatus {
   /** How long in this state. */
   readonly stateMs: number
   readonly reason: string | undefined
+  readonly quarantine: { readonly reason: string; readonly by: string | undefined; readonly since: string } | undefined
   readonly sessionId: string | undefined
   readonly epoch: number | undefined
   readonly peerAddress: string | undefined
@@ -42,6 +43,10 @@ export function bankStatus(link: BankLink, uptime: UptimeLedger, clock: Clock): 
     state: state.name,
     stateMs: Math.round(nowMs - state.sinceMs),
     reason: state.name === 'quarantined' ? state.reason : undefined,
+    quarantine:
+      state.name === 'quarantined'
+        ? { reason: state.reason, by: state.by, since: new Date(state.quarantinedAtMs).toISOString() }
+        : undefined,
     sessionId: session?.sessionId.toString('hex'),
     epoch: session?.epoch,
     peerAddress: peer?.address,

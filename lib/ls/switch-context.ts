@@ -1,4 +1,5 @@
 import type { SecureContext } from 'node:tls'
+import type { AuditSink } from '../audit/index.ts'
 import type { DialSlots, RefusalLog } from '../channel/index.ts'
 import type { Identity, KeyPair } from '../kx/index.ts'
 import type { EvidenceStore } from '../message/evidence/index.ts'
@@ -11,6 +12,7 @@ import type { DurableRequests, RequestBook } from './durable-requests.ts'
 import type { IlpDesk } from './ilp-desk.ts'
 import type { KxRecord } from './kx-record.ts'
 import type { Quarantine } from './quarantine.ts'
+import type { QuarantineDesk } from './quarantine-desk.ts'
 import type { UptimeLedger } from './uptime/index.ts'
 
 /** What all banks of one LS share. `config`, `secureContext`, `identity` and `tokenMethods` change at a reload: read them when needed. */
@@ -34,10 +36,12 @@ export interface SwitchContext {
   readonly uptime: UptimeLedger
   readonly kxRecords: Table<KxRecord>
   readonly quarantines: Table<Quarantine>
+  readonly desk: QuarantineDesk
   readonly journal: RequestBook
   readonly durable: DurableRequests
   readonly refusals: RefusalLog
   readonly ilp: IlpDesk
+  readonly audit: AuditSink
   readonly clock: Clock
   readonly logger: Logger
   readonly random: () => number

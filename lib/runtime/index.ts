@@ -4,6 +4,7 @@ export { ERROR_CODES, ERROR_TABLE, type ErrorCode, isErrorCode, LsxError, type P
 export { armFailpoint, FAILPOINTS, type FailpointName, failpoint } from './failpoints.ts'
 export { LatencyHistogram } from './latency-histogram.ts'
 export { type Service, ServiceGroup } from './lifecycle.ts'
-export { describeError } from './loggable.ts'
+export { describeError, loggable } from './loggable.ts'
 export { createLogger, type Logger, type LogLevel, silentLogger } from './logger.ts'
 export { type DaemonProcess, runDaemon } from './process.ts'
+export { RepeatedLine } from './repeated-line.ts'

@@ -6,6 +6,10 @@ import type { KeyKind, KeyRing } from '../keys/index.ts'
 import { LsxError } from '../runtime/index.ts'
 import { STORE_KEY_BYTES, storeKeyId } from './sealed-envelope.ts'
 
+/** A daemon says this where the key of a store is there and the store itself is empty. */
+export const EMPTIED_STORE_LINE =
+  'the store is empty, and its key is there already: if this is not the first start, somebody has removed the store; put its backup back'
+
 /** Has anything ever been stored in this directory? */
 export function storeHoldsData(storePath: string): boolean {
   const file = join(storePath, 'data.mdb')

@@ -12,6 +12,7 @@ const xchangeSchema = (baseDir: string) =>
       storeKeyFile: fields.pathField(baseDir).optional(),
       logLevel: fields.logLevelField.default('info'),
       trustDomain: fields.trustDomainField,
+      security: fields.securityField,
       tls: fields.tlsField(baseDir),
       identityKeyFile: fields.pathField(baseDir),
       signing: z.strictObject({ lsParty: partyField.default('ls'), ...signingFields(baseDir) }).optional(),
@@ -125,6 +126,7 @@ const xchangeSchema = (baseDir: string) =>
           .max(100)
           .default([]),
       }),
+      audit: fields.auditField(baseDir),
       drain: fields.section({ timeoutMs: fields.durationMsField(0, 600_000).default(10_000) }),
     })
     .refine((config) => config.dial === 'xchange' || config.listen !== undefined, {

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
+import { AuditLog, changedPaths, configDigest, refusalEntry, signalActor, storeAnchor } from '../audit/index.ts'
 import {
   checkedParty,
   createSecureContext,
   daysLeft,
   EXPIRY_WARNING_DAYS,
+  formatIdentityPin,
   loadIdentityKey,
   loadTlsMaterial,
   lsSpiffeId,
@@ -22,6 +25,7 @@ import {
   RefusalLog,
   type TlsTarget,
 } from '../channel/index.ts'
+import { enforceSecurityMode, PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
 import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { checkSigningMode, loadSigningKey, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
 import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
@@ -30,13 +34,16 @@ import {
   describeError,
   type Logger,
   LsxError,
+  RepeatedLine,
   type Service,
   ServiceGroup,
   silentLogger,
   systemClock,
+  toLsxError,
 } from '../runtime/index.ts'
 import {
   claimStore,
+  EMPTIED_STORE_LINE,
   loadStoreKeys,
   lockStore,
   openStore,
@@ -58,11 +65,14 @@ import { LsLink } from './ls-link.ts'
 import { RequestSealing, readSealingRules } from './request-sealing.ts'
 import type { Route } from './route.ts'
 import { loadIssuers, XchangeTokens } from './tokens.ts'
+import { xchangeWeaknesses } from './weaknesses.ts'
 
 export interface XchangeDaemonOptions {
   readonly config: XchangeConfig
   /** Where the configuration came from; modules are named relative to it. */
   readonly configFile: string
+  /** Permissive was asked for where the daemon is started; the configuration must ask for it too. */
+  readonly permissive?: boolean
   readonly reloadConfig: () => XchangeConfig
   readonly version: string
   readonly clock: Clock
@@ -76,9 +86,10 @@ const STORE_MARGIN_BYTES = 1_073_741_824
 
 /** Reads keys, certificates, pins and modules as a start would. Throws what the start would throw. */
 export async function checkXchangeFiles(
-  options: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'logger'>,
+  options: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'permissive' | 'logger'>,
 ): Promise<void> {
   const { config } = options
+  enforceMode(options)
   loadOwnMaterial(config)
   loadIdentity(config)
   loadIssuers(config)
@@ -89,6 +100,10 @@ export async function checkXchangeFiles(
   readSealingRules(config.sealing)
   const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
   await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
+}
+
+function enforceMode({ config, permissive = false }: Pick<XchangeDaemonOptions, 'config' | 'permissive'>): void {
+  enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: xchangeWeaknesses(config) })
 }
 
 /** A certificate of another party is found here and not by LS. */
@@ -140,11 +155,14 @@ export class XchangeDaemon {
   #sealing: RequestSealing | undefined
   #signing: SigningMaterial | undefined
   readonly #refusals: RefusalLog
+  #audit: AuditLog | undefined
   #secureContext: ReturnType<typeof createSecureContext> | undefined
   #pins: readonly Buffer[] = []
   #identity: Identity | undefined
   #tokens: XchangeTokens | undefined
   #keys: DaemonKeys | undefined
+  /** The configuration as it was read last. */
+  #loaded: XchangeConfig
   #draining = false
   #stopped: Promise<void> | undefined
   readonly #dialling = new AbortController()
@@ -152,8 +170,11 @@ export class XchangeDaemon {
 
   constructor(options: XchangeDaemonOptions) {
     this.#options = options
+    this.#loaded = options.config
     this.#services = new ServiceGroup(options.logger)
-    this.#refusals = new RefusalLog(options.logger, options.clock)
+    this.#refusals = new RefusalLog(options.logger, options.clock, (error, facts) => {
+      this.#audit?.record(refusalEntry(error, facts))
+    })
   }
 
   /** The port of the https listener, also where 0 was asked for; 0 where this xchange dials. */
@@ -172,6 +193,7 @@ export class XchangeDaemon {
 
   async #start(signal: AbortSignal): Promise<void> {
     const { config, clock, logger, version } = this.#options
+    enforceMode(this.#options)
     const material = loadOwnMaterial(config)
     this.#noteCertificate(material)
     this.#secureContext = createSecureContext(material)
@@ -180,10 +202,12 @@ export class XchangeDaemon {
     this.#signing = loadSigning(config, { clock, logger })
     this.#lock = await lockStore(config.storeDir)
     const rings = ringsOf(config)
+    const storeIsNew = !storeHoldsData(config.storeDir)
+    const storeWasEmptied = storeIsNew && existsSync(rings.store.file)
     const store = openStore({
       path: config.storeDir,
       maxBytes: config.onceOnly.maxBytes + STORE_MARGIN_BYTES,
-      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew: !storeHoldsData(config.storeDir) })),
+      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew })),
       clock,
       onStall: (error) => {
         logger.fatal(
@@ -197,6 +221,17 @@ export class XchangeDaemon {
     await claimStore(store, `xchange ${config.bankCode}`)
     const fences = store.table('fence', { validate: validateGeneration })
     await verifyStore(store, logger, signal)
+    const audit = new AuditLog({
+      config: { ...config.audit, dir: config.audit.dir ?? `${config.storeDir}.audit` },
+      party: `xchange ${config.bankCode}`,
+      signer: () => this.#ownIdentity(),
+      startFacts: { version, pid: process.pid, configDigest: configDigest(config) },
+      newChainId: () => randomBytes(16).toString('hex'),
+      anchor: storeAnchor(store, logger),
+      clock,
+      logger,
+    })
+    this.#audit = audit
     const onceOnly = new DurableOnceOnlyTable({
       store,
       clock,
@@ -232,7 +267,7 @@ export class XchangeDaemon {
       refusals: this.#refusals,
     })
     this.#dispatcher = dispatcher
-    const link = this.#createLink({ tokens, fence, dispatcher, onceOnly, signing })
+    const link = this.#createLink({ tokens, fence, dispatcher, onceOnly, signing, audit })
     this.#link = link
     const keys = new DaemonKeys({
       rings,
@@ -246,6 +281,13 @@ export class XchangeDaemon {
       logger,
     })
     this.#keys = keys
+    await this.#services.start([audit], signal)
+    await this.#services.start(this.#permissiveAlarm(), signal)
+    if (storeWasEmptied) {
+      // With the store goes which keys were executed: what LS sends again would be executed again.
+      logger.warn({ audit: true, storeDir: config.storeDir }, EMPTIED_STORE_LINE)
+      audit.record({ event: 'store-emptied', facts: { storeDir: config.storeDir } })
+    }
     await this.#services.start(
       [onceOnly, keys, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
       signal,
@@ -274,8 +316,19 @@ export class XchangeDaemon {
    * options need a restart.
    */
   reload(): void {
+    try {
+      this.#reload()
+    } catch (error) {
+      const { code, message } = toLsxError(error)
+      this.#audit?.record({ event: 'configuration-refused', by: signalActor(), facts: { code, message } })
+      throw error
+    }
+  }
+
+  #reload(): void {
     const { logger, reloadConfig } = this.#options
     const config = reloadConfig()
+    enforceMode({ ...this.#options, config: { ...config, security: this.#options.config.security } })
     const material = loadOwnMaterial(config)
     const pins = readPins(config)
     const identity = loadIdentity(config)
@@ -297,6 +350,29 @@ export class XchangeDaemon {
       .filter(([name, value]) => !isDeepStrictEqual(value, before[name]))
       .map(([name]) => name)
     logger.info({ audit: true, needRestart }, 'the configuration was reloaded: keys, certificates and pins')
+    this.#audit?.record({
+      event: 'configuration-reloaded',
+      by: signalActor(),
+      facts: {
+        before: configDigest(this.#loaded),
+        after: configDigest(config),
+        changed: changedPaths(this.#loaded, config),
+        certificateNotAfter: material.certificate.notAfter,
+        pins: this.#pins.map(formatIdentityPin),
+        needRestart,
+      },
+    })
+    this.#loaded = config
+  }
+
+  /** Loud for as long as it lasts: nobody may forget that the rules are off. */
+  #permissiveAlarm(): readonly Service[] {
+    const { config, clock, logger } = this.#options
+    if (config.security.mode === 'strict') return []
+    const weaknesses = xchangeWeaknesses(config)
+    this.#audit?.record({ event: 'mode-permissive', facts: { weaknesses } })
+    const say = () => logger.error({ audit: true, weaknesses }, PERMISSIVE_LINE)
+    return [new RepeatedLine({ clock, intervalMs: PERMISSIVE_LINE_MS, say })]
   }
 
   #newSigning(): XchangeSigning | undefined {
@@ -313,6 +389,11 @@ export class XchangeDaemon {
   #takeIdentity(identity: Identity): void {
     if (this.#identity?.publicKey.equals(identity.publicKey) === true) return
     this.#identity = identity
+    this.#audit?.record({
+      event: 'key-rotated',
+      by: signalActor(),
+      facts: { what: 'identity', pin: formatIdentityPin(identity.publicKey) },
+    })
     this.#link?.askForKx()
   }
 
@@ -327,8 +408,9 @@ export class XchangeDaemon {
     dispatcher: Dispatcher
     onceOnly: DurableOnceOnlyTable
     signing: XchangeSigning | undefined
+    audit: AuditLog
   }): LsLink {
-    const { tokens, fence, dispatcher, onceOnly, signing } = parts
+    const { tokens, fence, dispatcher, onceOnly, signing, audit } = parts
     const { config, clock, logger } = this.#options
     const boot = newBootId().subarray(8)
     return new LsLink({
@@ -354,6 +436,7 @@ export class XchangeDaemon {
                 dispatcher.refuse(request, 'SIGNATURE_INVALID', respond)
               },
             },
+      audit,
       clock,
       logger,
       defer: setImmediate,
@@ -382,7 +465,7 @@ export class XchangeDaemon {
       material,
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
-      gate: new XchangeGate(config, link, () => this.#draining),
+      gate: new XchangeGate({ config, link, isDraining: () => this.#draining, audit: () => this.#audit?.health }),
       refusals: this.#refusals,
       logger,
     })

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { AuditHealth } from '../audit/index.ts'
 import { lsSpiffeId } from '../certs/index.ts'
 import { AllowList, type ChannelSocket, type ListenerGate, type ListenerPeer } from '../channel/index.ts'
 import { LsxError } from '../runtime/index.ts'
@@ -11,12 +12,19 @@ export class XchangeGate implements ListenerGate {
   readonly #link: LsLink
   readonly #allowList: AllowList
   readonly #isDraining: () => boolean
+  readonly #audit: () => Pick<AuditHealth, 'state'> | undefined
 
-  constructor(config: XchangeConfig, link: LsLink, isDraining: () => boolean) {
-    this.#config = config
-    this.#link = link
-    this.#allowList = new AllowList(config.ls.allow)
-    this.#isDraining = isDraining
+  constructor(options: {
+    readonly config: XchangeConfig
+    readonly link: LsLink
+    readonly isDraining: () => boolean
+    readonly audit?: () => Pick<AuditHealth, 'state'> | undefined
+  }) {
+    this.#config = options.config
+    this.#link = options.link
+    this.#allowList = new AllowList(options.config.ls.allow)
+    this.#isDraining = options.isDraining
+    this.#audit = options.audit ?? (() => undefined)
   }
 
   permitsAddress(address: string | undefined): boolean {
@@ -43,15 +51,24 @@ export class XchangeGate implements ListenerGate {
   onRequest(peer: ListenerPeer, request: IncomingMessage, response: ServerResponse): void {
     if (request.method !== 'GET' && request.method !== 'HEAD') this.#send(response, 405, { error: 'method' })
     else if (request.url !== '/health') this.#send(response, 404, { error: 'path' })
-    else if (!this.#isLs(peer)) this.#send(response, 200, { status: 'ok' })
+    else if (!this.#isLs(peer)) this.#send(response, 200, this.#condition())
     else {
       const { session } = this.#link
       this.#send(response, 200, {
-        status: 'ok',
+        ...this.#condition(),
         bankCode: this.#config.bankCode,
         connected: session === undefined ? 0 : 1,
         sessionId: session?.sessionId.toString('hex') ?? null,
       })
+    }
+  }
+
+  /** Says more than `ok` only when something is not as it should be. */
+  #condition(): Record<string, unknown> {
+    return {
+      status: 'ok',
+      ...(this.#config.security.mode === 'strict' ? {} : { mode: 'permissive' }),
+      ...(this.#audit()?.state === 'failing' ? { audit: 'failing' } : {}),
     }
   }
 

@@ -1,3 +1,4 @@
+import type { AuditSink } from '../audit/index.ts'
 import {
   type ChannelCounters,
   type ChannelSocket,
@@ -42,6 +43,7 @@ export interface LsLinkOptions {
   readonly onResolve: (keys: readonly string[]) => KeyAnswer | Promise<KeyAnswer>
   /** Left out where messages are neither signed nor verified. */
   readonly signing?: XchangeSigningOptions | undefined
+  readonly audit: AuditSink
   readonly clock: Clock
   readonly logger: Logger
   readonly defer: (flush: () => void) => void
@@ -201,6 +203,7 @@ export class LsLink {
       durationMs,
     }
     this.#options.logger.info({ ...facts, reason, address: leg.address }, 'key exchange completed')
+    this.#options.audit.record({ event: 'kx-completed', facts: { ...facts, reason, address: leg.address } })
     if (this.#candidate !== leg) return
     const before = this.#active
     this.#candidate = undefined
@@ -216,6 +219,8 @@ export class LsLink {
       { audit: true, code: error.code, address: leg.address, error: describeError(error) },
       `key exchange failed: ${error.message}`,
     )
+    const { code, message, facts } = error
+    this.#options.audit.record({ event: 'kx-failed', facts: { ...facts, code, message, address: leg.address } })
   }
 
   #onClosed(leg: Leg, cause: DropCause, error: LsxError | undefined): void {
@@ -232,6 +237,14 @@ export class LsLink {
     }
     if (error === undefined) logger.info(facts, 'the channel to LS ended')
     else logger.warn({ audit: cause === 'policy', ...facts }, `the channel to LS ended: ${error.message}`)
+    if (error !== undefined && cause === 'policy') {
+      const { code, message } = error
+      const session = wasActive ? { wasKeyed: true } : {}
+      this.#options.audit.record({
+        event: 'channel-ended',
+        facts: { ...error.facts, code, message, address: leg.address, ...session },
+      })
+    }
     leg.settle.failed(error ?? new LsxError('CHANNEL_DOWN', 'the channel was closed'))
     leg.settle.ended()
   }

@@ -387,7 +387,7 @@ t.test('LS-11 two replies in a row that name another session, or bank, begin a k
       const body = { sessionId, bankCode: '044', n: index + 1, ...wrong }
       seen.push(...told(ls.apply({ type: 'echoReply', body, epoch: 1 }, later).effects))
     }
-    t.same(seen, ['echoMissed 1', 'echoMissed 2', 'kxStarted echo', 'sendKx'])
+    t.same(seen, ['sessionMixup', 'echoMissed 1', 'sessionMixup', 'echoMissed 2', 'kxStarted echo', 'sendKx'])
   }
 })
 

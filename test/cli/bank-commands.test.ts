@@ -87,3 +87,9 @@ t.test('resume', async (t) => {
   t.equal(io.exitCode, 2)
   t.match(io.err, 'bank 044 is not in quarantine')
 })
+
+t.test('SEC-11 lsctl says who runs it', async (t) => {
+  const daemon = await startScriptedDaemon(t, { drop: DONE })
+  await daemon.run(['drop', '044'])
+  t.strictSame(daemon.claims, [{ user: 'ada' }])
+})

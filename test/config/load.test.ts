@@ -1,9 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references as configuration files have them
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
-import { fields, loadConfig } from '../../lib/config/index.ts'
+import { configFileProblem, fields, loadConfig } from '../../lib/config/index.ts'
 import type { LsxError } from '../../lib/runtime/index.ts'
 
 const schema = (baseDir: string) =>
@@ -132,4 +132,26 @@ t.test('paths belong to the place that was named, also where that is a link', as
   t.equal(loadConfig(join(dir, 'links', 'test.yaml'), schema, {}).dir, join(dir, 'links', 'store'))
   writeFileSync(join(dir, 'real', 'test.yaml'), '\ufeffport: 2')
   t.equal(loadConfig(join(dir, 'real', 'test.yaml'), schema, {}).port, 2, 'a byte order mark is no matter')
+})
+
+t.test('SEC-1 a configuration that others than its owner can write is refused, except for debugging', async (t) => {
+  const dir = t.testdir({ 'test.yaml': 'port: 1' })
+  const file = join(dir, 'test.yaml')
+  for (const mode of [0o664, 0o646, 0o666, 0o620]) {
+    chmodSync(file, mode)
+    t.throws(
+      () => loadConfig(file, schema, {}),
+      { code: 'REFUSED', party: 'self', message: /run: chmod go-w/ },
+      mode.toString(8),
+    )
+  }
+  for (const mode of [0o644, 0o600, 0o755]) {
+    chmodSync(file, mode)
+    t.equal(loadConfig(file, schema, {}).port, 1, mode.toString(8))
+  }
+  chmodSync(file, 0o666)
+  const permissive = () =>
+    z.strictObject({ port: z.int() }).transform((config) => ({ ...config, security: { mode: 'permissive' } }))
+  t.match(loadConfig(file, permissive, {}), { port: 1 })
+  t.match(configFileProblem(file), /can be changed by anybody \(mode 666\)/)
 })

@@ -21,6 +21,29 @@ t.test('a number that JSON.parse would change in silence is refused', async (t) 
   t.equal((parseLine(Buffer.from(exact)).payload as unknown[]).length, 7)
 })
 
+t.test(
+  'a name that stands twice in an object is refused: who checks and who uses it may read different ones',
+  async (t) => {
+    const twice = [
+      '{"op":"request","op":"drain"}',
+      '{"a":1,"payload":{"amount":1,"amount":2}}',
+      '{"payload":[{"a":1},{"b":1 , "b" : 2}]}',
+      '{"to":"044","\\u0074o":"058"}',
+      '{"a":{"x":1},"a":2}',
+      '{"__proto__":1,"__proto__":2}',
+    ]
+    for (const line of twice)
+      t.throws(() => parseLine(Buffer.from(line)), { code: 'BAD_REQUEST', message: /twice/ }, line)
+    const once = [
+      '{"a":{"a":{"a":1}},"b":["a","a",{"a":1},{"a":2}]}',
+      '{"a":"\\"b\\":1","b":"{\\"a\\":1}"}',
+      '{"a":"x","x":"a"}',
+      '{"":1,"a":["",":"]}',
+    ]
+    for (const line of once) t.strictSame(parseLine(Buffer.from(line)), JSON.parse(line), line)
+  },
+)
+
 t.test('the payload becomes msgpack bytes', async (t) => {
   const message: Record<string, unknown> = { id: 1, payload: { amountMinor: 12_345_678_901, list: [1.5, 'ü', null] } }
   payloadFromJson(message)

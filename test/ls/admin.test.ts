@@ -21,6 +21,7 @@ class AdminHarness extends SwitchHarness {
         rotate: async () => [],
         rotateTokenKey: () => ({ keyId: this.context.tokenKeys.rotate().kid }),
       },
+      security: () => ({ ok: true }) as never,
       drain: () => {
         this.drains++
       },
@@ -160,12 +161,19 @@ t.test('SEC-12 quarantine and resume: kept in the store, and out of it again', a
   await harness.connect('044')
   t.strictSame(await harness.call('quarantine', { bank: '044', reason: 'ticket 17' }), {
     ok: true,
-    result: { bankCode: '044', state: 'quarantined', reason: 'ticket 17' },
+    result: {
+      bankCode: '044',
+      state: 'quarantined',
+      reason: 'ticket 17',
+      sinceMs: harness.clock.nowMs(),
+      by: 'ls-admin.sock',
+    },
   })
   t.strictSame(harness.quarantines.get('044'), {
     bankCode: '044',
     reason: 'ticket 17',
     sinceMs: harness.clock.nowMs(),
+    by: 'ls-admin.sock',
   })
   t.equal(harness.link('044').state.name, 'quarantined')
   t.match(await harness.call('resume', { bank: '058' }), refused('BAD_REQUEST', /not in quarantine/))
@@ -303,3 +311,34 @@ t.test('SEC-11 each command of an operator is in the log for the audit; who only
   const [line] = harness.log.lines.filter((one) => one.facts.op === 'quarantine')
   t.match(line?.facts.options, { bank: '044', reason: 'ticket 17' })
 })
+
+t.test(
+  'SEC-11 a command and what came of it are on record, with what is proven and what is claimed of who gave it',
+  async (t) => {
+    const harness = await twoBanks()
+    await harness.call('status', { by: { user: 'ada' } })
+    const by = { user: 'ada', uid: 1001, sudoUser: 'x'.repeat(200), pid: {}, forged: 'via' }
+    await harness.call('quarantine', { bank: '044', reason: 'ticket 17', by })
+    await harness.call('resume', { bank: '058' })
+    const { entries } = harness.audit
+    t.match(
+      entries
+        .filter(({ event }) => event.startsWith('command'))
+        .map(({ event, facts }) => [event, facts?.op, facts?.ok, facts?.code]),
+      [
+        ['command', 'quarantine', undefined, undefined],
+        ['command-result', 'quarantine', true, undefined],
+        ['command', 'resume', undefined, undefined],
+        ['command-result', 'resume', false, 'BAD_REQUEST'],
+      ],
+    )
+    const [command, result] = entries.filter(({ event }) => event.startsWith('command'))
+    t.strictSame(command?.by, {
+      via: 'ls-admin.sock',
+      provenUids: [...new Set([process.geteuid?.() ?? 0, 0])],
+      claimed: { user: 'ada', uid: 1001, sudoUser: 'x'.repeat(64) },
+    })
+    t.match(command, { bankCode: '044', facts: { options: { bank: '044', reason: 'ticket 17' } } })
+    t.equal(result?.facts?.command, entries.indexOf(command as never))
+  },
+)

@@ -233,8 +233,8 @@ t.test('SEC-12 quarantine, from every state, ends the socket and keeps the bank 
     await reach(harness)
     const link = harness.link('044')
     t.equal(link.state.name, name)
-    link.quarantine('ticket 17')
-    link.quarantine('once more')
+    link.quarantine({ reason: 'ticket 17' })
+    link.quarantine({ reason: 'once more' })
     t.match(link.state, { name: 'quarantined', reason: 'ticket 17' }, `from ${name}`)
     await link.firstAttempt
     await harness.clock.advance(KX_MS)

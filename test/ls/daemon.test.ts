@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { formatIdentityPin } from '../../lib/certs/index.ts'
 import { type InProcess, TestBed, type TestDaemon, type TestLs } from '../support/daemons.ts'
+import { newIdentity } from '../support/kx-parties.ts'
 
 type Config = Record<string, unknown> & { banks: Record<string, unknown>[] }
 
@@ -43,6 +45,17 @@ t.test('a reload with a mistake, in the file or in what it names, changes nothin
       'IDENTITY_DENIED',
     ],
     [
+      'SEC-10 the identity of another bank as that of a new one',
+      (config) => config.banks.push({ ...config.banks[0], code: '070' }),
+      'IDENTITY_DENIED',
+    ],
+    [
+      "SEC-10 LS's own identity as that of a bank",
+      (config) => Object.assign(config.banks[0] as object, { identities: [bed.node('lsd').pin] }),
+      'IDENTITY_DENIED',
+    ],
+    ['SEC-1 a weaker setting', (config) => Object.assign(config, { kx: { channelBinding: false } }), 'REFUSED'],
+    [
       'a key that others can read',
       (config) => Object.assign(config.tls as object, { keyFile: bed.node('lsd').certFile }),
       'REFUSED',
@@ -68,7 +81,9 @@ t.test('a reload adds and removes banks, and says what waits for a restart until
   const { ls } = await started(t)
   const { sessionId } = await ls.bankStatus('044')
   edit(ls, (config) => {
-    config.banks.push({ ...config.banks[0], code: '070', dial: 'xchange', host: undefined, port: undefined })
+    const identities = [formatIdentityPin(newIdentity().publicKey)]
+    const addition = { code: '070', dial: 'xchange', identities, host: undefined, port: undefined }
+    config.banks.push({ ...config.banks[0], ...addition })
     config.logLevel = 'info'
     config.frames = { maxFrameBytes: 4_096 }
   })

@@ -96,7 +96,7 @@ t.test('LS-9 LS-14 a channel is for a bank that dials, with its own certificate,
 
 t.test('SEC-12 a bank in quarantine is refused, and so is everybody while LS drains', async (t) => {
   const harness = await withGate()
-  harness.link('044').quarantine('ticket 17')
+  harness.link('044').quarantine({ reason: 'ticket 17' })
   t.throws(() => harness.gate.admitChannel(bankPeer('044')), { code: 'QUARANTINED' })
   harness.link('044').resume()
   harness.phase = 'starting'

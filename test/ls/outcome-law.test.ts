@@ -84,7 +84,7 @@ async function perform(harness: SwitchHarness, apps: TestConnection[], asked: Ma
     case 'cut':
       return node.link.cut('toLs')
     case 'quarantine':
-      return link.quarantine('a test')
+      return link.quarantine({ reason: 'a test' })
     case 'resume':
       if (link.state.name === 'quarantined') link.resume()
       return

@@ -210,7 +210,7 @@ t.test('a bank that is quarantined while its link is being replaced stays out, h
   await harness.clock.advance(KX_MS)
   const change = harness.registry.apply([first, { ...second, name: 'changed' }, { ...third, name: 'changed' }], 1_000)
   await harness.clock.advance(100)
-  harness.link('044').quarantine('evidence')
+  harness.link('044').quarantine({ reason: 'evidence' })
   await harness.clock.advance(2_000)
   await change
   t.match(harness.link('044').state, { name: 'quarantined', reason: 'evidence' })
@@ -237,7 +237,7 @@ t.test('a link that is stopped cannot be woken: neither resume nor a socket brin
   const port = await closedPort()
   await harness.apply(harness.bank('044', { dial: 'ls', host: '127.0.0.1', port }))
   const link = harness.link('044')
-  link.quarantine('a test')
+  link.quarantine({ reason: 'a test' })
   await harness.registry.drainAll(0)
   const seen = harness.follow('044')
   link.resume()

@@ -342,7 +342,7 @@ t.test('after an orderly end of the channel what was sent and not answered is in
 t.test('quarantine: what waits is not-sent, what comes is refused, and after resume it works again', async (t) => {
   const harness = await withBank()
   const waiting = harness.ask('044')
-  harness.link('044').quarantine('ticket 17')
+  harness.link('044').quarantine({ reason: 'ticket 17' })
   t.match(harness.app.endOf(waiting), { outcome: 'not-sent', code: 'QUARANTINED' })
   t.match(harness.app.endOf(harness.ask('044')), { outcome: 'refused', code: 'QUARANTINED', message: /ticket 17/ })
   harness.link('044').resume()
@@ -361,7 +361,7 @@ t.test('quarantine over a live channel: sent is in doubt, collected and waiting 
   const sent = harness.ask('044')
   for (const flush of flushes.splice(0)) flush()
   const [collected, waiting] = [harness.ask('044'), harness.ask('044')]
-  harness.link('044').quarantine('evidence')
+  harness.link('044').quarantine({ reason: 'evidence' })
   t.match(harness.app.endOf(sent), { outcome: 'in-doubt', code: 'IN_DOUBT' })
   t.match(harness.app.endOf(collected), { outcome: 'not-sent', code: 'QUARANTINED' })
   t.match(harness.app.endOf(waiting), { outcome: 'not-sent', code: 'QUARANTINED' })

@@ -112,7 +112,7 @@ t.test('a key that may have run is never refused: the app hears what is known', 
   const { harness } = await silentBank()
   harness.ask('044', { durable: true, key: 'k' })
   await harness.clock.advance(KX_MS)
-  harness.link('044').quarantine('evidence')
+  harness.link('044').quarantine({ reason: 'evidence' })
   const again = harness.ask('044', { durable: true, key: 'k' })
   const fresh = harness.ask('044', { durable: true })
   await harness.clock.advance(KX_MS)
@@ -285,7 +285,7 @@ t.test('quarantine: no channel will come, so what was sent is in doubt at once',
   const [lost, sent] = [harness.ask('044'), harness.ask('044')]
   await harness.clock.advance(KX_MS)
   await cut(harness)
-  harness.link('044').quarantine('evidence')
+  harness.link('044').quarantine({ reason: 'evidence' })
   await harness.clock.advance(KX_MS)
   for (const id of [lost, sent]) t.match(harness.app.endOf(id), { outcome: 'in-doubt' })
 })

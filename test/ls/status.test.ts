@@ -136,7 +136,7 @@ t.test('a bank in quarantine says why, a queue how long it is', async (t) => {
   const harness = await withBank()
   harness.ask('044')
   t.match(statusOf(harness, '044'), { queued: 1, outcomes: { 'not-sent': 0 } })
-  harness.link('044').quarantine('ticket 17')
+  harness.link('044').quarantine({ reason: 'ticket 17' })
   t.match(statusOf(harness, '044'), {
     state: 'quarantined',
     reason: 'ticket 17',

@@ -20,6 +20,7 @@ import { DurableRequests } from '../../lib/ls/durable-requests.ts'
 import { IlpDesk } from '../../lib/ls/ilp-desk.ts'
 import type { KxRecord } from '../../lib/ls/kx-record.ts'
 import type { Quarantine } from '../../lib/ls/quarantine.ts'
+import { QuarantineDesk } from '../../lib/ls/quarantine-desk.ts'
 import { Registry } from '../../lib/ls/registry.ts'
 import { RoutedRequest } from '../../lib/ls/routed-request.ts'
 import { Router } from '../../lib/ls/router.ts'
@@ -30,6 +31,7 @@ import { silentLogger } from '../../lib/runtime/index.ts'
 import { VirtualLink } from '../support/channel-link.ts'
 import { type RecordingLogger, recordingLogger } from '../support/channel-log.ts'
 import { newIdentity, newKeyPair } from '../support/kx-parties.ts'
+import { MemoryAudit } from '../support/memory-audit.ts'
 import { MemoryJournal } from '../support/memory-journal.ts'
 import { MemoryStore, MemoryTable } from '../support/memory-store.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
@@ -208,6 +210,7 @@ export class SwitchHarness {
   readonly kxRecords = new MemoryTable<KxRecord>('kx')
   readonly quarantines = new MemoryTable<Quarantine>('quarantine')
   readonly identity: Identity = newIdentity()
+  readonly audit = new MemoryAudit()
   readonly context: SwitchContext
   readonly registry: Registry
   readonly router: Router
@@ -228,6 +231,15 @@ export class SwitchHarness {
     })
     const config = testConfig(options.config)
     const refusals = new RefusalLog(this.log, clock)
+    const desk = new QuarantineDesk({
+      linkOf: (code) => this.registry.get(code),
+      table: this.quarantines,
+      rules: () => config.quarantine.rules,
+      audit: this.audit,
+      clock,
+      logger: this.log,
+      defer: queueMicrotask,
+    })
     this.context = {
       config,
       secureContext: createSecureContext(),
@@ -243,7 +255,9 @@ export class SwitchHarness {
       durable: new DurableRequests(this.journal, clock),
       quarantines: this.quarantines,
       refusals,
-      ilp: new IlpDesk(config, { clock, refusals }),
+      ilp: new IlpDesk(config, { clock, refusals, evidence: desk }),
+      desk,
+      audit: this.audit,
       clock,
       logger: this.log,
       random: () => 0.5,

@@ -10,6 +10,7 @@ export function bankStatus(changes: Partial<BankStatus> = {}): BankStatus {
     state: 'connected',
     stateMs: 725_000,
     reason: undefined,
+    quarantine: undefined,
     sessionId: '0123456789abcdef0123456789abcdef',
     epoch: 3,
     peerAddress: '127.0.0.1',

@@ -20,6 +20,8 @@ export interface StartOptions {
   readonly node?: TestNode
   /** Directory of its store and sockets below the bed's; the same again after a restart. Default `ls`, or the bank code. */
   readonly name?: string
+  /** As `--permissive-i-know`; the configuration must ask for it too. */
+  readonly permissive?: boolean
 }
 
 export interface LsStartOptions extends StartOptions {

@@ -122,6 +122,8 @@ export class TestBed {
     const daemon = new LsDaemon({
       config,
       reloadConfig: () => loadLsConfig(configFile, {}),
+      configFile,
+      permissive: options.permissive ?? false,
       version: '0.0.0-test',
       clock,
       logger,
@@ -152,6 +154,7 @@ export class TestBed {
       config,
       configFile,
       reloadConfig: () => loadXchangeConfig(configFile, {}),
+      permissive: options.permissive ?? false,
       version: '0.0.0-test',
       clock,
       logger,
@@ -245,7 +248,8 @@ export class TestBed {
   #write(name: string, config: Overrides): string {
     const file = join(this.dir, `${name}-${++this.#written}.yaml`)
     mkdirSync(join(this.dir, name), { recursive: true })
-    writeFileSync(file, JSON.stringify(config, undefined, 2))
+    // Whatever the umask: a configuration that others can write is refused.
+    writeFileSync(file, JSON.stringify(config, undefined, 2), { mode: 0o600 })
     return file
   }
 }

@@ -61,6 +61,7 @@ export function createRecordingIo(options: RecordingIoOptions = {}): RecordingIo
     readStdin: async () => Buffer.from(options.stdin ?? ''),
     interrupt: options.interrupt ?? new AbortController().signal,
     clock: options.clock ?? systemClock,
+    operator: { user: 'ada' },
     get out() {
       return out
     },

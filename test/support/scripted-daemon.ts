@@ -12,8 +12,10 @@ export type Answer = (message: Message, connection: IpcConnection) => Message | 
 
 export interface ScriptedDaemon {
   readonly runtimeDir: string
-  /** All that was asked, without ids. */
+  /** All that was asked, without ids and claims. */
   readonly asked: readonly Message[]
+  /** What lsctl said of who runs it. */
+  readonly claims: readonly unknown[]
   /** Runs `lsctl` against it. */
   run(line: readonly string[], options?: RecordingIoOptions): Promise<RecordingIo>
   /** The same with an io of the test's own, for commands that go on. */
@@ -26,9 +28,11 @@ export async function startScriptedDaemon(t: Test, script: Readonly<Record<strin
   // Not t.testdir(): a socket path may have 107 bytes.
   const runtimeDir = mkdtempSync(join(tmpdir(), 'lsctl-'))
   const asked: Message[] = []
+  const claims: unknown[] = []
   const handler: IpcHandler = {
     onMessage(connection, message) {
-      const { id, ...rest } = message
+      const { id, by, ...rest } = message
+      if (by !== undefined) claims.push(by)
       asked.push(rest)
       const answer = script[String(message.op)]
       if (answer === undefined) throw new LsxError('BAD_REQUEST', 'op: not in the script')
@@ -54,6 +58,7 @@ export async function startScriptedDaemon(t: Test, script: Readonly<Record<strin
   return {
     runtimeDir,
     asked,
+    claims,
     runWith,
     stop,
     run: async (line, options) => {

@@ -36,7 +36,11 @@ class GateUnderTest {
         this.accepted.push({ socket, exporter, address }),
     }
     Object.defineProperty(link, 'session', { get: () => this.session })
-    this.gate = new XchangeGate(config, link as unknown as LsLink, () => this.isDraining)
+    this.gate = new XchangeGate({
+      config,
+      link: link as unknown as LsLink,
+      isDraining: () => this.isDraining,
+    })
   }
 
   ask(who: ListenerPeer, method: string, url: string): { status: number; body: unknown; headers: unknown } {

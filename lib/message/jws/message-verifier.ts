@@ -74,7 +74,7 @@ export class MessageVerifier {
   #readOne(context: MessageContext, message: ReceivedMessage, index: number, batches: BatchMember[][]): Verdict {
     const { signature, entries } = signedMeta(message.meta)
     if (signature === undefined) {
-      if (this.#options.policy === 'required') throw invalid('the message is not signed')
+      if (this.#options.policy === 'required') throw invalid('the message is not signed', { isSetup: true })
       return NOT_SIGNED
     }
     const parts: MessageParts = {
@@ -167,12 +167,18 @@ export class MessageVerifier {
   #keyFor(party: string, keyId: string, timeMs: number): VerificationKey {
     const { keys, clock, maxSkewMs } = this.#options
     const key = keys.find(party, keyId)
-    if (key === undefined) throw invalid(`${party} has no such key`, { keyId: keyId.slice(0, 64) })
+    if (key === undefined) throw invalid(`${party} has no such key`, { keyId: keyId.slice(0, 64), isSetup: true })
     const nowMs = clock.nowMs()
     if (Math.abs(nowMs - timeMs) > maxSkewMs)
-      throw invalid('it was signed too long ago, or in the future', { keyId, signedAt: timeMs, skewMs: nowMs - timeMs })
+      throw invalid('it was signed too long ago, or in the future', {
+        keyId,
+        signedAt: timeMs,
+        skewMs: nowMs - timeMs,
+        isSetup: true,
+      })
     // By our clock too: who has a key that is over could write any time.
-    if (!isValidAt(key, timeMs) || !isValidAt(key, nowMs)) throw invalid('its key is not valid at this time', { keyId })
+    if (!isValidAt(key, timeMs) || !isValidAt(key, nowMs))
+      throw invalid('its key is not valid at this time', { keyId, isSetup: true })
     return key
   }
 

@@ -111,7 +111,11 @@ t.test('SEC-3 a response without its signature is not believed: in doubt, and as
 t.test('SEC-3 verification can be left to the messages that are signed, and differs by bank', async (t) => {
   const { bed, start } = await signingBed()
   await bed.startXchange('044', start('044', { sign: false }))
-  const ls = await bed.startLs({ ...start('ls'), banks: { '044': { signing: { verify: 'when-present' } } } })
+  const banks = { '044': { signing: { verify: 'when-present' } } }
+  const message = /weaker than security.mode strict allows:\n {2}banks.044.signing.verify: when-present/
+  await t.rejects(bed.startLs({ ...start('ls'), banks }), { code: 'REFUSED', message }, 'for debugging only')
+  const config = { ...start('ls').config, security: { mode: 'permissive' } }
+  const ls = await bed.startLs({ config, banks, permissive: true })
   await bed.startXchange('058', start('058', { sign: false }))
   await Promise.all([ls.connected('044'), ls.connected('058')])
   t.equal((await ls.ask({ to: '044', method: 'echo' })).outcome, 'answered')
