@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { IssuedFiles } from '../lib/certs/index.ts'
 import { loadLsConfig } from '../lib/ls/index.ts'
+import { createSigningKeyFiles } from '../lib/message/jws/index.ts'
 import { LsxError } from '../lib/runtime/index.ts'
 import { endProcess } from './child-process.ts'
 
@@ -131,6 +132,7 @@ function writeLsConfig(dir: string, { trustDomain, ls, xchange }: Parties, bankP
     listen: { host: '127.0.0.1', port: 0, allow: LOOPBACK },
     banks: [{ code: BANK, host: '127.0.0.1', port: bankPort, allow: LOOPBACK, identities: [xchange.pin] }],
     ...variant.ls,
+    ...signingOf(dir, 'ls', variant.ls),
   })
 }
 
@@ -149,7 +151,16 @@ function writeXchangeConfig(
     listen: { host: '127.0.0.1', port },
     handlers: { modules: [join(DIST, 'bench', 'systems', 'echo-exchange.js')] },
     ...variant.xchange,
+    ...signingOf(dir, BANK, variant.xchange),
   })
+}
+
+/** The keys that a variant's section for signatures needs. */
+function signingOf(dir: string, party: string, { signing }: Section): Section {
+  if (signing === undefined) return {}
+  const files = { keyFile: join(dir, `${party}-jws.key`), directory: join(dir, 'keys') }
+  createSigningKeyFiles({ ...files, party })
+  return { signing: { ...(signing as Section), ...files } }
 }
 
 export function filesOf({ keyFile, certFile, caFile, identityFile }: IssuedFiles): Section {

@@ -4,4 +4,7 @@ import type { Variant } from './daemons.ts'
 export const SECURITY_STACK: Variant = { ls: { signing: { mode: 'batch' } }, xchange: { signing: { mode: 'batch' } } }
 
 /** A JWS of its own for each message, to show what the batch saves. */
-export const EACH_MESSAGE_SIGNED: Variant = { ls: { signing: { mode: 'jws' } }, xchange: { signing: { mode: 'jws' } } }
+export const EACH_MESSAGE_SIGNED: Variant = {
+  ls: { signing: { mode: 'each' } },
+  xchange: { signing: { mode: 'each' } },
+}
