@@ -1,5 +1,6 @@
 export type { Change, WritePurpose } from './change.ts'
 export type { Envelope } from './envelope.ts'
+export { isPosition, Positions, positionAt, timeOf } from './positions.ts'
 export { Pruner, type PrunerOptions } from './pruner.ts'
 export { SealedEnvelope, sealedEnvelope, storeKeyId } from './sealed-envelope.ts'
 export { SizeBound } from './size-bound.ts'
@@ -8,5 +9,5 @@ export { EMPTIED_STORE_LINE, loadStoreKey, loadStoreKeys, storeHoldsData, storeK
 export { lockStore, type StoreLock } from './store-lock.ts'
 export { claimStore } from './store-owner.ts'
 export type { Entry, KeyRange, ReadRange, Table, TransactionalTable, VerifyReport } from './table.ts'
-export { positionAt, TimeIndex, type TimeIndexEntry } from './time-index.ts'
+export { TimeIndex, type TimeIndexEntry } from './time-index.ts'
 export { verifyStore } from './verify-store.ts'

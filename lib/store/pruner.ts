@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Clock, describeError, type Logger, type TimerHandle } from '../runtime/index.ts'
 import type { Change } from './change.ts'
+import { positionAt } from './positions.ts'
 import type { TransactionalStore } from './store.ts'
-import { positionAt, type TimeIndex, type TimeIndexEntry } from './time-index.ts'
+import type { TimeIndex, TimeIndexEntry } from './time-index.ts'
 
 /** Of keys; a key is a handful of changes, and what is one commit should stay well below a thousand. */
 const BATCH = 128
@@ -11,7 +12,7 @@ const MAX_STEP_MS = 60_000
 
 export interface PrunerOptions {
   readonly store: TransactionalStore
-  readonly index: TimeIndex
+  readonly index: Pick<TimeIndex, 'oldest' | 'toRemove' | 'toAdd'>
   /** How long a key is kept after its last write. */
   readonly keepMs: number
   readonly intervalMs: number

@@ -140,6 +140,7 @@ class LmdbStore implements TransactionalStore {
   readonly #commits: CommitWatch
   readonly #space: SpaceBound
   #gathered: WriteGroup | undefined
+  #groupsUnderWay = 0
   #closing: Promise<void> | undefined
 
   constructor(root: RootDatabase<Buffer, Buffer>, envelope: Envelope, options: StoreOptions) {
@@ -208,8 +209,15 @@ class LmdbStore implements TransactionalStore {
 
   #gather(changes: readonly Change[]): Promise<void> {
     if (this.#gathered === undefined) {
-      this.#gathered = new WriteGroup()
-      queueMicrotask(() => this.#sendGathered())
+      const group = new WriteGroup()
+      this.#gathered = group
+      // While a commit is under way this gathers: LMDB would begin the next one only after it anyway, and a commit costs the
+      // same whatever is in it.
+      if (this.#groupsUnderWay === 0) {
+        queueMicrotask(() => {
+          if (this.#gathered === group) this.#sendGathered()
+        })
+      }
     }
     return this.#gathered.add(changes)
   }
@@ -218,7 +226,14 @@ class LmdbStore implements TransactionalStore {
     const group = this.#gathered
     if (group === undefined) return
     this.#gathered = undefined
-    group.follow(this.#commits.follow(() => this.#apply(group.changes), group.writes))
+    this.#groupsUnderWay++
+    const committed = this.#commits.follow(() => this.#apply(group.changes), group.writes)
+    group.follow(committed)
+    const next = () => {
+      this.#groupsUnderWay--
+      if (this.#groupsUnderWay === 0) this.#sendGathered()
+    }
+    committed.then(next, next)
   }
 
   #apply(changes: readonly Change[]): Promise<unknown> {

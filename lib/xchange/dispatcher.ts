@@ -267,7 +267,9 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   /** Nothing is recorded, but a key that the table knows is not run: another request had it, or was told its answer. */
   #beginRepeatable(execution: Execution): MaybePromise<BeginResult> {
-    const known = this.#onceOnly.find(execution.request.key, execution.digest)
+    const { key } = execution.request
+    if (this.#onceOnly.mayKnow?.(key) === false) return NEW
+    const known = this.#onceOnly.find(key, execution.digest)
     return known instanceof Promise ? known.then(newUnlessSettled) : newUnlessSettled(known)
   }
 

@@ -1,38 +1,16 @@
-import { ResponseStatus } from '../frames/index.ts'
 import type { StoredResponse } from './once-only.ts'
 
-/** What the durable once-only table keeps under a key. Without a response the key was begun. */
+/** What the durable once-only table keeps of a key. Without a response the key was begun. */
 export interface KeyRecord {
   readonly digest: Buffer
-  /** Where its entry in the time index was added. */
-  readonly position: string
   /** Wall time of the last write, Unix ms. */
   readonly atMs: number
   readonly response?: StoredResponse
 }
 
-const STATUSES: readonly unknown[] = Object.values(ResponseStatus)
-
-export function validateKeyRecord(value: unknown): KeyRecord {
-  if (typeof value === 'object' && value !== null && 'digest' in value && 'position' in value && 'atMs' in value) {
-    const { digest, position, atMs } = value
-    if (Buffer.isBuffer(digest) && typeof position === 'string' && typeof atMs === 'number' && Number.isFinite(atMs)) {
-      const begun = { digest, position, atMs }
-      return 'response' in value ? { ...begun, response: validateResponse(value.response) } : begun
-    }
-  }
-  throw new TypeError('not the record of a key')
-}
-
-function validateResponse(value: unknown): StoredResponse {
-  if (typeof value === 'object' && value !== null && 'status' in value && 'payload' in value) {
-    const { status, payload } = value
-    const meta = 'meta' in value ? value.meta : undefined
-    if (STATUSES.includes(status) && Buffer.isBuffer(payload) && (meta === undefined || Buffer.isBuffer(meta))) {
-      return { status: status as StoredResponse['status'], payload, meta }
-    }
-  }
-  throw new TypeError('not a response')
+export function validateBytes(value: unknown): Buffer {
+  if (Buffer.isBuffer(value)) return value
+  throw new TypeError('not bytes')
 }
 
 /** Which memory of keys this is, and since when it remembers. */

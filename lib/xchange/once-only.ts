@@ -28,6 +28,8 @@ export type MaybePromise<T> = T | Promise<T>
  * A rejection with STORE_FULL says that the key is new and cannot be recorded; any other that nothing is known.
  */
 export interface OnceOnlyTable {
+  /** False when it is certain, at little cost, that the key was not used. A table that cannot tell leaves it out. */
+  mayKnow?(key: string): boolean
   begin(key: string, digest: Buffer): MaybePromise<BeginResult>
   /** The same without beginning anything. */
   find(key: string, digest: Buffer): MaybePromise<KnownKey | undefined>

@@ -1,8 +1,11 @@
 import { type Clock, describeError, type Logger, type TimerHandle } from '../runtime/index.ts'
+import type { Place } from './key-index.ts'
 import type { KeyRecord } from './key-record.ts'
 
 interface Unkept {
   readonly record: KeyRecord
+  /** Where the disk has what was known of the key before. */
+  readonly place: Place
   readonly write: () => Promise<void>
 }
 
@@ -33,13 +36,13 @@ export class UnkeptResponses {
     return this.#unkept.has(key)
   }
 
-  get(key: string): KeyRecord | undefined {
-    return this.#unkept.get(key)?.record
+  get(key: string): { readonly record: KeyRecord; readonly place: Place } | undefined {
+    return this.#unkept.get(key)
   }
 
-  add(key: string, record: KeyRecord, write: () => Promise<void>): void {
+  add(key: string, record: KeyRecord, place: Place, write: () => Promise<void>): void {
     if (this.#unkept.size >= MAX_UNKEPT) return
-    this.#unkept.set(key, { record, write })
+    this.#unkept.set(key, { record, place, write })
     this.#arm()
   }
 

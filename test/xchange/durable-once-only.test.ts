@@ -223,6 +223,15 @@ t.test(
   },
 )
 
+/** Positions of the groups on disk, in order. */
+async function groupsIn(path: string): Promise<string[]> {
+  const groups: string[] = []
+  await tamper(path, 'once-only', async (raw) => {
+    for (const key of raw.getKeys()) groups.push(key.toString())
+  })
+  return groups
+}
+
 t.test('BEY-2 a damaged or lost key is neither executed nor answered', async (t) => {
   const path = join(t.testdir({}), 'store')
   const first = await TableHarness.start(path)
@@ -230,22 +239,30 @@ t.test('BEY-2 a damaged or lost key is neither executed nor answered', async (t)
     await first.table.begin(key, DIGEST)
     await first.table.finish(key, answered('paid'))
   }
+  await first.table.begin('unfinished', DIGEST)
   await first.stop()
-  await damage(path, 'once-only', 'damaged')
-  await tamper(path, 'once-only', (raw) => raw.remove(Buffer.from('lost')))
+  const [, ofDamaged = '', begunLost = '', ofLost = '', begunIntact = '', , begunUnfinished = ''] = await groupsIn(path)
+  for (const position of [ofDamaged, begunIntact, begunUnfinished]) await damage(path, 'once-only', position)
+  for (const position of [begunLost, ofLost]) {
+    await tamper(path, 'once-only', (raw) => raw.remove(Buffer.from(position)))
+  }
   const harness = await TableHarness.start(path, { keepMs: HOUR_MS, pruneIntervalMs: HOUR_MS })
   const { table, clock } = harness
-  t.same(table.lostKeys, ['lost'])
-  t.match(harness.log, [/"idempotencyKey":"lost"/])
-  for (const key of ['damaged', 'lost']) {
+  t.same(table.lostKeys, ['lost', 'unfinished'])
+  t.match(harness.log.join(''), /"idempotencyKey":"lost"/)
+  t.match(harness.log.join(''), /a group of keys is damaged/)
+  for (const key of ['lost', 'unfinished']) {
     for (const ask of [() => table.begin(key, DIGEST), () => table.find(key, DIGEST), () => table.lookup(key)]) {
       t.throws(ask, { code: 'INTERNAL' }, key)
     }
+    t.ok(table.mayKnow(key))
   }
-  t.match(table.begin('intact', DIGEST), { kind: 'done' })
+  t.match(table.begin('intact', DIGEST), { kind: 'done' }, 'its beginning says nothing that its end does not')
+  t.match(table.lookup('damaged'), { kind: 'begun' }, 'its end is not known')
   let runs = 0
   const served = new DispatcherHarness({ pay: () => ++runs }, { onceOnly: table })
-  for (const key of ['damaged', 'lost']) t.match(await served.ask({ key, method: 'pay' }), { status: 'inDoubt' })
+  for (const key of ['lost', 'unfinished']) t.match(await served.ask({ key, method: 'pay' }), { status: 'inDoubt' })
+  t.match(table.begin('damaged', DIGEST), { kind: 'inDoubt' })
   t.equal(runs, 0)
   served.dispatcher.stop()
 
@@ -254,8 +271,32 @@ t.test('BEY-2 a damaged or lost key is neither executed nor answered', async (t)
   await clock.advance(HOUR_MS + 1)
   await until(() => clock.pendingTimers === 1)
   t.same(table.lostKeys, [], 'as new as any key after so long')
-  t.throws(() => table.lookup('damaged'), { code: 'INTERNAL' }, 'what is damaged stays for somebody to look at')
   await harness.stop()
+})
+
+t.test('BEY-2 a record that is damaged while it is served is neither executed nor answered', async (t) => {
+  const path = join(t.testdir({}), 'store')
+  const harness = await TableHarness.start(path)
+  await harness.table.begin('a', DIGEST)
+  const [group = ''] = await groupsIn(path)
+  await damage(path, 'once-only', group)
+  await harness.table.finish('a', answered('paid'))
+  const [, last = ''] = await groupsIn(path)
+  await damage(path, 'once-only', last)
+  t.throws(() => harness.table.begin('a', DIGEST), { code: 'INTERNAL' })
+  t.throws(() => harness.table.lookup('a'), { code: 'INTERNAL' })
+  await harness.stop()
+})
+
+t.test('BEY-2 where even the names of keys are lost, the table does not start', async (t) => {
+  const path = join(t.testdir({}), 'store')
+  const first = await TableHarness.start(path)
+  await first.table.begin('a', DIGEST)
+  await first.stop()
+  const [group = ''] = await groupsIn(path)
+  await damage(path, 'once-only', group)
+  await damage(path, 'once-only-names', group)
+  await t.rejects(TableHarness.start(path), { code: 'INTERNAL', message: /restore the store/ })
 })
 
 t.test('a table that has lost too much does not start', async (t) => {
