@@ -20,6 +20,8 @@ export interface RotatedRing {
 
 export interface KeyRotationOptions {
   readonly rings: readonly RotatedRing[]
+  /** For the audit log: what happened to which key. */
+  readonly onEvent?: ((facts: Readonly<Record<string, unknown>>) => void) | undefined
   readonly clock: Clock
   readonly logger: Logger
   readonly checkEveryMs?: number
@@ -191,6 +193,7 @@ export class KeyRotation implements Service {
   #log({ kind, keyId, state, file, activeFromMs, retireAtMs, publicText }: RingKey, what: string): void {
     const facts = { activeFrom: isoTime(activeFromMs), retireAt: isoTime(retireAtMs), publicKey: publicText }
     this.#options.logger.info({ audit: true, kind, keyId, state, file, ...facts }, what)
+    this.#options.onEvent?.({ kind, keyId, state, ...facts, message: what })
   }
 }
 

@@ -498,6 +498,7 @@ export class LsDaemon {
       rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
       onIdentity: () => this.#takeIdentity(loadIdentity(config)),
       onJws: () => context.signing?.reload(),
+      onEvent: (facts) => context.audit.record({ event: 'key-rotated', by: { via: 'daemon' }, facts }),
       clock,
       logger,
     })

@@ -277,6 +277,7 @@ export class XchangeDaemon {
       rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
       onIdentity: () => this.#takeIdentity(loadIdentity(config)),
       onJws: () => this.#signing?.reload(),
+      onEvent: (facts) => audit.record({ event: 'key-rotated', by: { via: 'daemon' }, facts }),
       clock,
       logger,
     })

@@ -18,6 +18,8 @@ export interface DaemonKeysOptions {
   readonly onIdentity: () => void
   /** The JWS key file is another one now. */
   readonly onJws: () => void
+  /** For the audit log: what happened to which key. */
+  readonly onEvent?: (facts: Readonly<Record<string, unknown>>) => void
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -61,7 +63,7 @@ export class DaemonKeys implements Service {
         aheadMs: JWS_AHEAD_MS,
         onActivated: onJws,
       })
-    this.#rotation = new KeyRotation({ rings: rotated, clock, logger })
+    this.#rotation = new KeyRotation({ rings: rotated, clock, logger, onEvent: options.onEvent })
   }
 
   async start(): Promise<void> {
@@ -96,6 +98,7 @@ export class DaemonKeys implements Service {
   rotateTokenKey(): { readonly keyId: string } {
     const { keyId } = { keyId: this.#options.tokenKeys.rotate().kid }
     this.#options.logger.info({ audit: true, kind: 'token', keyId }, 'a key was rotated')
+    this.#options.onEvent?.({ kind: 'token', keyId, message: 'a key was rotated' })
     this.#armTokenTimer()
     return { keyId }
   }
