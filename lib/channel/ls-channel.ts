@@ -241,11 +241,8 @@ export class LsChannel<R extends ChannelRequest> {
 
   #onResponses(body: Buffer, session: Session): void {
     const { owner, counters, logger } = this.#options
-    const responses = decodeResponseBatch(body)
-    const errors = this.#signatureErrors(responses, session)
-    for (const response of responses) {
+    for (const { response, error } of this.#verified(decodeResponseBatch(body), session)) {
       const taken = this.#inFlight.take(response.id)
-      const error = errors?.get(response)
       if (taken === undefined) {
         counters.unknownResponses++
         if (isWorthALine(counters.unknownResponses))
@@ -269,25 +266,25 @@ export class LsChannel<R extends ChannelRequest> {
   }
 
   /** All of a frame at once, because they share a signature. What answers nothing is not looked at. */
-  #signatureErrors(
+  #verified(
     responses: readonly ResponseRecord[],
     session: Session,
-  ): ReadonlyMap<ResponseRecord, LsxError> | undefined {
+  ): readonly { response: ResponseRecord; error?: LsxError | undefined }[] {
     const { signing } = this.#options
-    if (signing === undefined) return undefined
+    if (signing === undefined) return responses.map((response) => ({ response }))
     const answers: { request: R; response: ResponseRecord }[] = []
     for (const response of responses) {
       const request = this.#inFlight.find(response.id)
       if (request !== undefined) answers.push({ request, response })
     }
-    let errors: Map<ResponseRecord, LsxError> | undefined
-    for (const [index, { error }] of signing.verify(answers, session.sessionId).entries()) {
-      const answer = answers[index]
-      if (error === undefined || answer === undefined) continue
-      errors ??= new Map()
-      errors.set(answer.response, error)
-    }
-    return errors
+    const verdicts = signing.verify(answers, session.sessionId)
+    let next = 0
+    return responses.map((response) => {
+      if (answers[next]?.response !== response) return { response }
+      const { error, meta } = verdicts[next++] ?? { error: undefined, meta: response.meta }
+      const { id, status, payload } = response
+      return { response: { id, status, payload, meta }, error }
+    })
   }
 
   #unblock(): void {

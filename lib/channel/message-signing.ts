@@ -18,6 +18,8 @@ export interface AnsweredRequest {
 /** A response record on its way out, with what it answers. */
 export interface OutgoingResponse extends ResponseRecord {
   readonly answered: AnsweredRequest
+  /** Of the request, without the signature. */
+  readonly meta: Buffer | undefined
 }
 
 /** Signs what LS sends and verifies what comes back. `sessionId`: of the session that seals, or sealed, the frame. */
@@ -35,6 +37,8 @@ export interface LsMessageSigning<R> {
 export interface ResponseVerdict {
   /** SIGNATURE_INVALID: the response must not be believed. */
   readonly error: LsxError | undefined
+  /** Of the response, without the signature. */
+  readonly meta: Buffer | undefined
 }
 
 /** Verifies what comes from LS and signs what the xchange answers. */
@@ -48,4 +52,6 @@ export interface RequestVerdict {
   /** SIGNATURE_INVALID: the request must not be executed. */
   readonly error: LsxError | undefined
   readonly answered: AnsweredRequest
+  /** Of the request, without the signature. */
+  readonly meta: Buffer | undefined
 }

@@ -178,10 +178,11 @@ export class XchangeChannel {
     }
   }
 
-  #onVerified(record: RequestRecord, { error, answered }: RequestVerdict, signing: XchangeSigningOptions): void {
+  #onVerified(record: RequestRecord, { error, answered, meta }: RequestVerdict, signing: XchangeSigningOptions): void {
     const respond = (response: ResponseRecord) => this.#onAnswer(response, answered)
     if (error === undefined) {
-      this.#options.onRequest(record, respond)
+      const { id, key, method, budgetMs, payload } = record
+      this.#options.onRequest({ id, key, method, budgetMs, payload, meta }, respond)
       return
     }
     this.#options.counters.invalidSignatures++

@@ -4,7 +4,7 @@ import { batchProofBytes } from './batch-proof.ts'
 import type { KeyFinder } from './key-directory.ts'
 import { MessageDirection } from './message.ts'
 import { MessageVerifier, type VerifyPolicy } from './message-verifier.ts'
-import { metaGrowth } from './meta-signature.ts'
+import { metaGrowth, withoutSignature } from './meta-signature.ts'
 import { MAX_KEY_ID_BYTES } from './names.ts'
 import { type OutgoingRequest, requestForm, type SignableRequest } from './record-forms.ts'
 import { type OutgoingBatch, type SignedMessage, SigningBatch, type SigningMode } from './signing-batch.ts'
@@ -46,6 +46,8 @@ export interface Answer<R> {
 export interface AnswerVerdict {
   readonly error: LsxError | undefined
   readonly signed: SignedMessage | undefined
+  /** Of the response, without the signature. */
+  readonly meta: Buffer | undefined
 }
 
 /** Who keeps the signed messages of an exchange. */
@@ -94,7 +96,7 @@ export class LsSigning<R extends SignableRequest> {
   verify(answers: readonly Answer<R>[], sessionId: Buffer): AnswerVerdict[] {
     const { bankCode, policy } = this.#options
     if (policy === 'off' && !answers.some(({ request }) => this.#keepsEvidence(request)))
-      return answers.map(() => NOT_LOOKED_AT)
+      return answers.map(({ response }) => ({ ...NOT_LOOKED_AT, meta: withoutSignature(response.meta) }))
     const verdicts = this.#verifier.verify(
       { direction: MessageDirection.response, party: bankCode, bankCode, sessionId },
       answers.map(({ request, response }) => ({
@@ -109,15 +111,15 @@ export class LsSigning<R extends SignableRequest> {
       })),
     )
     return verdicts.map(({ error, signed }, index) => {
-      const request = answers[index]?.request
-      if (error !== undefined) return { error: ofRequest(error, request), signed }
+      const { request, response } = answers[index] ?? {}
+      if (error !== undefined) return { error: ofRequest(error, request), signed, meta: undefined }
       if (request !== undefined && signed?.evidence !== undefined) this.#onProven(request, signed)
-      return { error, signed }
+      return { error, signed, meta: withoutSignature(response?.meta) }
     })
   }
 }
 
-const NOT_LOOKED_AT: AnswerVerdict = { error: undefined, signed: undefined }
+const NOT_LOOKED_AT = { error: undefined, signed: undefined }
 
 function ofRequest(error: LsxError, request: SignableRequest | undefined): LsxError {
   const facts = { ...error.facts, idempotencyKey: request?.key, method: request?.method }

@@ -75,26 +75,48 @@ export function signedMeta(meta: Buffer | undefined): SignedMeta {
   const { count, start } = mapHeader(meta)
   if (count === 0) return UNSIGNED
   const nameEnd = start + NAME.length
-  if (NAME.compare(meta, start, nameEnd) !== 0) {
+  if (!isSignatureAt(meta, start)) {
     if (Object.hasOwn(decodeMeta(meta), 'sig'))
       throw new LsxError('SIGNATURE_INVALID', 'the signature is not the first entry of the meta')
     return { signature: undefined, entries: meta.subarray(start) }
   }
-  const token = meta[nameEnd] as number
-  const isText = token === 0xd9 || token === 0xda
-  let valueStart = nameEnd + 2
-  let length = meta[nameEnd + 1] as number
-  if (token === 0xc5 || token === 0xda) {
-    valueStart += 1
-    length = meta.readUInt16BE(nameEnd + 1)
-  } else if (token !== 0xc4 && token !== 0xd9) {
+  const value = valueAt(meta, nameEnd)
+  if (value === undefined)
     throw new LsxError('SIGNATURE_INVALID', 'the signature is neither bin nor str of 8 or 16 bits')
-  }
-  const end = valueStart + length
+  const { valueStart, end, isText } = value
   return {
     signature: isText ? meta.toString('latin1', valueStart, end) : meta.subarray(valueStart, end),
     entries: meta.subarray(end),
   }
+}
+
+/** The formats bin 8 and 16, str 8 and 16. */
+function valueAt(meta: Buffer, start: number): { valueStart: number; end: number; isText: boolean } | undefined {
+  const token = meta[start] as number
+  const isText = token === 0xd9 || token === 0xda
+  if (token === 0xc4 || token === 0xd9)
+    return { valueStart: start + 2, end: start + 2 + (meta[start + 1] ?? 0), isText }
+  if (token !== 0xc5 && token !== 0xda) return undefined
+  return { valueStart: start + 3, end: start + 3 + meta.readUInt16BE(start + 1), isText }
+}
+
+/** A received meta without its signature: whoever reads the rest need not decode that. */
+export function withoutSignature(meta: Buffer | undefined): Buffer | undefined {
+  if (meta === undefined) return undefined
+  const { count, start } = mapHeader(meta)
+  if (count === 0 || !isSignatureAt(meta, start)) return meta
+  const value = valueAt(meta, start + NAME.length)
+  if (value === undefined) return meta
+  if (count === 1) return undefined
+  const entries = meta.subarray(value.end)
+  const rest = Buffer.allocUnsafe(3 + entries.length)
+  const end = writeMapHeader(rest, count - 1)
+  rest.set(entries, end)
+  return rest.subarray(0, end + entries.length)
+}
+
+function isSignatureAt(meta: Buffer, start: number): boolean {
+  return meta.length >= start + NAME.length && NAME.compare(meta, start, start + NAME.length) === 0
 }
 
 /** The formats fixmap, map 16 and map 32. */

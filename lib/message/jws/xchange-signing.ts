@@ -3,6 +3,7 @@ import { LsxError } from '../../runtime/index.ts'
 import { type ChannelSigningOptions, MAX_SKEW_MS, signatureRoom } from './ls-signing.ts'
 import { MessageDirection } from './message.ts'
 import { MessageVerifier } from './message-verifier.ts'
+import { withoutSignature } from './meta-signature.ts'
 import { type AnsweredRequest, type OutgoingResponse, responseForm } from './record-forms.ts'
 import { type OutgoingBatch, SigningBatch } from './signing-batch.ts'
 
@@ -10,6 +11,8 @@ import { type OutgoingBatch, SigningBatch } from './signing-batch.ts'
 export interface RequestVerdict {
   readonly error: LsxError | undefined
   readonly answered: AnsweredRequest
+  /** Of the request, without the signature. */
+  readonly meta: Buffer | undefined
 }
 
 /** The xchange's part in the signatures of its channel: verifies that requests are LS's, and signs responses as the bank. */
@@ -58,7 +61,7 @@ export class XchangeSigning {
       })),
     )
     return verdicts.map(({ error, signed }, index) => {
-      const { key = '', method = '' } = requests[index] ?? {}
+      const { key = '', method = '', meta } = requests[index] ?? {}
       return {
         error:
           error === undefined
@@ -68,6 +71,7 @@ export class XchangeSigning {
                 cause: error.cause,
               }),
         answered: { key, method, messageHash: signed?.hash ?? '' },
+        meta: withoutSignature(meta),
       }
     })
   }
