@@ -1,6 +1,7 @@
 export { type AuthorityFiles, type AuthorityOptions, createAuthority } from './authority.ts'
 export { type CertificateFacts, certificateFacts, daysLeft, readCertificates } from './certificate.ts'
 export { type CheckedFile, checkCertificates, EXPIRY_WARNING_DAYS } from './check.ts'
+export { ExpiryWatch } from './expiry-watch.ts'
 export {
   createDirectory,
   createFileExclusive,
@@ -32,6 +33,7 @@ export {
   lsSpiffeId,
   xchangeSpiffeId,
 } from './names.ts'
+export { type RotatedFiles, type RotateOptions, rotateCertificate } from './rotate.ts'
 export { spiffeIdOf } from './subject-alt-name.ts'
 export {
   checkedParty,

@@ -15,7 +15,7 @@ import {
   xchangeSpiffeId,
 } from './names.ts'
 import { type AltNameToSign, signLeaf } from './sign.ts'
-import { loadTlsMaterial, type TlsFiles } from './tls-material.ts'
+import { loadTlsMaterial, placeStagedCertificate, stagedCertFile, type TlsFiles } from './tls-material.ts'
 
 export const KEY_FILE = 'tls.key'
 export const CERT_FILE = 'tls.crt'
@@ -93,9 +93,11 @@ export async function issueCertificate(options: IssueOptions): Promise<IssuedFil
     caFile: join(outDir, CA_CERT_FILE),
   }
   writeFileAtomic(files.caFile, authority.bundlePem, PUBLIC_MODE)
-  // A daemon that reloads between these two finds a pair that does not fit, says so and keeps what it has.
+  // The certificate lies ready beside the old one before the key changes: whoever loads the files in between, also after a
+  // crash, finds the one that belongs to the key.
+  writeFileAtomic(stagedCertFile(files.certFile), signed.certificatePem, PUBLIC_MODE)
   writeFileAtomic(files.keyFile, signed.privateKeyPem, SECRET_MODE)
-  writeFileAtomic(files.certFile, signed.certificatePem, PUBLIC_MODE)
+  placeStagedCertificate(files.certFile)
   // As a daemon will load it: what could not be used is found here, and so is another issue into the same directory.
   const { certificate } = loadTlsMaterial(files, nowMs)
   if (certificate.spiffeId !== spiffeId) throw certificateError(files.certFile, `${files.certFile} is not ${spiffeId}`)

@@ -1,4 +1,6 @@
-import { constants, createPrivateKey } from 'node:crypto'
+import { constants, createPrivateKey, type X509Certificate } from 'node:crypto'
+import { existsSync, renameSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { createSecureContext as createTlsContext, type SecureContext, type SecureContextOptions } from 'node:tls'
 import {
   type CertificateFacts,
@@ -8,7 +10,7 @@ import {
   leafProblem,
   readCertificates,
 } from './certificate.ts'
-import { readSecretFile } from './files.ts'
+import { readSecretFile, syncDirectory } from './files.ts'
 
 export interface TlsFiles {
   /** PKCS #8 PEM, 0600. */
@@ -37,7 +39,7 @@ export interface TlsMaterial {
 export function loadTlsMaterial(files: TlsFiles, nowMs: number = Date.now()): TlsMaterial {
   const { keyFile, certFile, caFile } = files
   const key = readSecretFile(keyFile)
-  const [leaf, ...intermediates] = readCertificates(certFile)
+  const [leaf, ...intermediates] = certificatesOf(certFile, key)
   const authorities = readCertificates(caFile)
 
   const problem =
@@ -53,6 +55,38 @@ export function loadTlsMaterial(files: TlsFiles, nowMs: number = Date.now()): Tl
     cert: [leaf, ...intermediates].map(String).join(''),
     ca: authorities.map(String).join(''),
     certificate: certificateFacts(leaf),
+  }
+}
+
+/** Where a new certificate waits for its key to be in place. */
+export function stagedCertFile(certFile: string): string {
+  return `${certFile}.next`
+}
+
+export function placeStagedCertificate(certFile: string): void {
+  renameSync(stagedCertFile(certFile), certFile)
+  syncDirectory(dirname(certFile))
+}
+
+/** The certificates in force: where a rotation was interrupted after the new key was in place, the staged ones. */
+function certificatesOf(certFile: string, pem: Buffer): ReturnType<typeof readCertificates> {
+  const staged = stagedCertFile(certFile)
+  if (!existsSync(staged)) return readCertificates(certFile)
+  const certificates = readCertificates(staged)
+  if (!belongsTo(pem, certificates[0])) return readCertificates(certFile)
+  try {
+    placeStagedCertificate(certFile)
+  } catch {
+    // The rotation that is under way was faster, or this daemon may not write here: the certificate is good as it is.
+  }
+  return certificates
+}
+
+function belongsTo(pem: Buffer, certificate: X509Certificate): boolean {
+  try {
+    return certificate.checkPrivateKey(createPrivateKey(pem))
+  } catch {
+    return false
   }
 }
 

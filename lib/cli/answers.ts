@@ -10,6 +10,8 @@ export interface DaemonStatus {
   /** How many are configured, and how many of them are connected. */
   readonly banks: number
   readonly connected: number
+  /** What somebody has to see to, such as a certificate that ends. */
+  readonly warnings?: readonly string[]
 }
 
 export interface StatusAnswer {

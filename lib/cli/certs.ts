@@ -9,6 +9,7 @@ import {
   issueCertificate,
 } from '../certs/index.ts'
 import { createSigningKeyFiles } from '../message/jws/index.ts'
+import { addCertsRotate } from './certs-rotate.ts'
 import { type Cell, type CliIo, ExitCode, printJson, printTable, runCommand } from './io.ts'
 
 const DEFAULT_DIR = 'certs'
@@ -40,11 +41,12 @@ interface CheckOptions {
   readonly json?: boolean
 }
 
-/** `lsctl certs init|issue|check`. */
+/** `lsctl certs init|issue|rotate|check`. */
 export function addCertsCommands(program: Command, io: CliIo): void {
   const certs = program.command('certs').description('create a CA, issue certificates, check what is there')
   addInit(certs, io)
   addIssue(certs, io)
+  addCertsRotate(certs, io)
   addCheck(certs, io)
 }
 

@@ -7,7 +7,9 @@ import {
   readIdentityPin,
 } from '../certs/index.ts'
 import { SEALING_KEY_KINDS, type SealingKeyKind } from '../message/jwe/index.ts'
+import type { GlobalOptions } from './daemon-client.ts'
 import { type CliIo, printJson, runCommand } from './io.ts'
+import { addKeysRotate, showKeys } from './keys-rotate.ts'
 import { makeSealingKey } from './sealing-key.ts'
 
 interface NewKeyOptions {
@@ -17,9 +19,9 @@ interface NewKeyOptions {
   readonly json?: boolean
 }
 
-/** `lsctl keys new|show`. */
+/** `lsctl keys new|rotate|show`. */
 export function addKeysCommands(program: Command, io: CliIo): void {
-  const keys = program.command('keys').description('identities, which the other side pins, and keys that apps seal to')
+  const keys = program.command('keys').description('identities and other keys: make, show and rotate them')
   keys
     .command('new')
     .description('make an identity, or a key to seal to; a file that is there is never overwritten')
@@ -49,14 +51,23 @@ export function addKeysCommands(program: Command, io: CliIo): void {
         io.stdout(`  ${identity.keyFile}  private key\n  ${identity.pinFile}  the other side pins it\n`)
       }),
     )
+  addKeysRotate(keys, io)
   keys
     .command('show')
-    .description('print the pin of an identity; the private key is never shown')
-    .argument('<file>', 'private key, or .pub file')
+    .summary("show a daemon's keys with their age, or the pin of a file")
+    .description(
+      "show lsd's keys with their age and next rotation, or the pin of an identity file; never a private key",
+    )
+    .argument('[file]', 'private key, or .pub file')
+    .option('--config <file>', 'the keys of the daemon that this file configures, from its files')
     .option('--json', 'print the result as JSON')
-    .addHelpText('after', '\nExample:\n  lsctl keys show certs/lsd/identity.pub')
-    .action((file: string, options: { readonly json?: boolean }) =>
-      runCommand(io, options.json === true, () => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  lsctl keys show\n  lsctl keys show --config config/xchange.yaml\n  lsctl keys show certs/lsd/identity.pub',
+    )
+    .action((file: string | undefined, options: GlobalOptions & { readonly config?: string }) =>
+      runCommand(io, options.json === true, async () => {
+        if (file === undefined) return showKeys(io, options)
         const publicKey = file.endsWith('.pub') ? readIdentityPin(file) : identityPublicKey(loadIdentityKey(file))
         const pin = formatIdentityPin(publicKey)
         if (options.json === true) return printJson(io, { file, pin })

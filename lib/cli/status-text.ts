@@ -25,7 +25,8 @@ const MAX_FAILURE_CHARACTERS = 60
 export function formatDaemon(io: CliIo, daemon: DaemonStatus): string {
   const { version, pid, phase, upMs, banks, connected } = daemon
   const facts = `pid ${pid}  up ${formatDuration(upMs)}  ${connected} of ${banks} banks connected`
-  return `lsd ${printable(String(version))}  ${paint(io, phase === 'ready' ? 'good' : 'warning', String(phase))}  ${facts}\n`
+  const warnings = (daemon.warnings ?? []).map((warning) => `${paint(io, 'warning', `warning: ${warning}`)}\n`).join('')
+  return `lsd ${printable(String(version))}  ${paint(io, phase === 'ready' ? 'good' : 'warning', String(phase))}  ${facts}\n${warnings}`
 }
 
 export function formatBanks(io: CliIo, banks: readonly BankStatus[]): string {

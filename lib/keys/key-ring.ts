@@ -73,7 +73,7 @@ export class KeyRing {
     const known = new Map(readManifest(this.manifestFile).map((facts) => [facts.keyId, facts]))
     return this.#files().map(({ file, keyId, state }) => {
       const facts = known.get(keyId)
-      const changedAtMs = statSync(file).mtimeMs
+      const changedAtMs = Math.floor(statSync(file).mtimeMs)
       return {
         kind: this.kind.name,
         file,
@@ -207,7 +207,7 @@ export class KeyRing {
       return change({
         keyId,
         state,
-        createdAtMs: facts?.createdAtMs ?? Math.min(nowMs, statSync(file).mtimeMs),
+        createdAtMs: facts?.createdAtMs ?? Math.min(nowMs, Math.floor(statSync(file).mtimeMs)),
         activeFromMs: facts?.activeFromMs,
         retireAtMs: state === 'retired' ? facts?.retireAtMs : undefined,
       })

@@ -13,8 +13,7 @@ import {
 import {
   checkedParty,
   createSecureContext,
-  daysLeft,
-  EXPIRY_WARNING_DAYS,
+  ExpiryWatch,
   loadIdentityKey,
   loadTlsMaterial,
   lsSpiffeId,
@@ -152,6 +151,7 @@ function openEvidence(
 export class LsDaemon {
   readonly #options: LsDaemonOptions
   readonly #services: ServiceGroup
+  readonly #expiry: ExpiryWatch
   #phase: Phase = 'starting'
   #startedAtMs = 0
   #store: TransactionalStore | undefined
@@ -170,6 +170,8 @@ export class LsDaemon {
   constructor(options: LsDaemonOptions) {
     this.#options = options
     this.#services = new ServiceGroup(options.logger)
+    const { clock, logger } = options
+    this.#expiry = new ExpiryWatch({ certificate: () => this.#certificate, clock, logger })
   }
 
   get phase(): Phase {
@@ -355,7 +357,12 @@ export class LsDaemon {
       material: loadOwnMaterial(config),
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
-      gate: new LsGate(context, registry, () => this.#phase),
+      gate: new LsGate(
+        context,
+        registry,
+        () => this.#phase,
+        () => this.#warnings(),
+      ),
       refusals: context.refusals,
       logger,
     })
@@ -380,6 +387,7 @@ export class LsDaemon {
     return [
       this.#listener,
       keys,
+      this.#expiry,
       new IpcServer({
         path: join(config.runtimeDir, 'ls-admin.sock'),
         mode: 0o600,
@@ -507,9 +515,14 @@ export class LsDaemon {
 
   #noteCertificate(material: TlsMaterial): void {
     this.#certificate = material.certificate
-    const days = daysLeft(material.certificate, this.#options.clock.nowMs())
-    if (days < EXPIRY_WARNING_DAYS)
-      this.#options.logger.warn({ daysLeft: days }, "LS's certificate expires soon: issue it again and reload")
+    this.#expiry.check()
+  }
+
+  /** What somebody has to see to, in a word each. */
+  #warnings(): readonly string[] {
+    const due = (this.#keys?.due ?? []).map((kind) => `the ${kind} key is due for rotation`)
+    const days = this.#expiry.daysLeft
+    return this.#expiry.isNearEnd && days !== undefined ? [`the certificate ends in ${days} days`, ...due] : due
   }
 
   #status(): Record<string, unknown> {
@@ -532,7 +545,8 @@ export class LsDaemon {
       refusals: context?.refusals.counts ?? {},
       evidence: context?.evidence?.counts,
       certificateNotAfter: this.#certificate?.notAfter.toISOString(),
-      certificateDaysLeft: this.#certificate === undefined ? undefined : daysLeft(this.#certificate, clock.nowMs()),
+      certificateDaysLeft: this.#expiry.daysLeft,
+      warnings: this.#warnings(),
       keysDue: this.#keys?.due ?? [],
       audit: this.#audit?.health,
       residentBytes: process.memoryUsage.rss(),

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { bankCodeOfSpiffeId } from '../certs/index.ts'
+import { bankCodeOfSpiffeId, lsSpiffeId } from '../certs/index.ts'
 import { AllowList, type ChannelSocket, type ListenerGate, type ListenerPeer } from '../channel/index.ts'
 import { LsxError } from '../runtime/index.ts'
 import type { BankLink } from './bank-link.ts'
@@ -15,13 +15,21 @@ export class LsGate implements ListenerGate {
   readonly #context: SwitchContext
   readonly #registry: Registry
   readonly #phase: () => Phase
+  readonly #warnings: () => readonly string[]
   readonly #allowances = new WeakMap<BankLink, SocketAllowance>()
   #allowed: { readonly entries: readonly string[]; readonly list: AllowList } | undefined
 
-  constructor(context: SwitchContext, registry: Registry, phase: () => Phase) {
+  /** `warnings`: what LS's operator has to see to, told with the health to who asks with LS's own certificate. */
+  constructor(
+    context: SwitchContext,
+    registry: Registry,
+    phase: () => Phase,
+    warnings: () => readonly string[] = () => [],
+  ) {
     this.#context = context
     this.#registry = registry
     this.#phase = phase
+    this.#warnings = warnings
   }
 
   permitsAddress(address: string | undefined): boolean {
@@ -72,10 +80,11 @@ export class LsGate implements ListenerGate {
     else link.accept(socket, exporter, peer)
   }
 
-  onRequest(_peer: ListenerPeer, request: IncomingMessage, response: ServerResponse): void {
+  onRequest(peer: ListenerPeer, request: IncomingMessage, response: ServerResponse): void {
     const phase = this.#phase()
     if (request.method !== 'GET' && request.method !== 'HEAD') sendJson(response, 405, { error: 'method' })
-    else if (request.url === '/health') sendJson(response, 200, { status: 'ok', phase, ...this.#condition() })
+    else if (request.url === '/health')
+      sendJson(response, 200, { status: 'ok', phase, ...this.#condition(), ...this.#told(peer) })
     else if (request.url === '/ready') sendJson(response, phase === 'ready' ? 200 : 503, { phase })
     else sendJson(response, 404, { error: 'path' })
   }
@@ -89,6 +98,12 @@ export class LsGate implements ListenerGate {
       ...(audit.health?.state === 'failing' ? { audit: 'failing' } : {}),
       ...(quarantined === 0 ? {} : { quarantined }),
     }
+  }
+
+  #told(peer: ListenerPeer): { readonly warnings?: readonly string[] } {
+    const isOwn = peer.spiffeId === lsSpiffeId(this.#context.config.trustDomain)
+    const warnings = isOwn ? this.#warnings() : []
+    return warnings.length === 0 ? {} : { warnings }
   }
 
   #linkOf(peer: ListenerPeer): BankLink | undefined {

@@ -5,8 +5,7 @@ import { AuditLog, changedPaths, configDigest, refusalEntry, signalActor, storeA
 import {
   checkedParty,
   createSecureContext,
-  daysLeft,
-  EXPIRY_WARNING_DAYS,
+  ExpiryWatch,
   formatIdentityPin,
   loadIdentityKey,
   loadTlsMaterial,
@@ -146,6 +145,8 @@ function ringsOf({ signing, ...config }: XchangeConfig): PartyRings {
 export class XchangeDaemon {
   readonly #options: XchangeDaemonOptions
   readonly #services: ServiceGroup
+  readonly #expiry: ExpiryWatch
+  #certificate: TlsMaterial['certificate'] | undefined
   #store: TransactionalStore | undefined
   #lock: StoreLock | undefined
   #link: LsLink | undefined
@@ -172,6 +173,8 @@ export class XchangeDaemon {
     this.#options = options
     this.#loaded = options.config
     this.#services = new ServiceGroup(options.logger)
+    const { clock, logger } = options
+    this.#expiry = new ExpiryWatch({ certificate: () => this.#certificate, clock, logger })
     this.#refusals = new RefusalLog(options.logger, options.clock, (error, facts) => {
       this.#audit?.record(refusalEntry(error, facts))
     })
@@ -290,7 +293,7 @@ export class XchangeDaemon {
       audit.record({ event: 'store-emptied', facts: { storeDir: config.storeDir } })
     }
     await this.#services.start(
-      [onceOnly, keys, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
+      [onceOnly, keys, this.#expiry, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
       signal,
     )
     if (config.dial === 'xchange') this.#startDialling({ host: config.ls.host ?? '', port: config.ls.port ?? 0 }, link)
@@ -466,7 +469,13 @@ export class XchangeDaemon {
       material,
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
-      gate: new XchangeGate({ config, link, isDraining: () => this.#draining, audit: () => this.#audit?.health }),
+      gate: new XchangeGate({
+        config,
+        link,
+        isDraining: () => this.#draining,
+        audit: () => this.#audit?.health,
+        warnings: () => this.#warnings(),
+      }),
       refusals: this.#refusals,
       logger,
     })
@@ -530,13 +539,15 @@ export class XchangeDaemon {
   }
 
   #noteCertificate(material: TlsMaterial): void {
-    const days = daysLeft(material.certificate, this.#options.clock.nowMs())
-    if (days < EXPIRY_WARNING_DAYS) {
-      this.#options.logger.warn(
-        { daysLeft: days },
-        "this xchange's certificate expires soon: issue it again and reload",
-      )
-    }
+    this.#certificate = material.certificate
+    this.#expiry.check()
+  }
+
+  /** What somebody has to see to, in a word each; told to LS with the health. */
+  #warnings(): readonly string[] {
+    const due = (this.#keys?.due ?? []).map((kind) => `the ${kind} key is due for rotation`)
+    const days = this.#expiry.daysLeft
+    return this.#expiry.isNearEnd && days !== undefined ? [`the certificate ends in ${days} days`, ...due] : due
   }
 }
 

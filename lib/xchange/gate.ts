@@ -13,18 +13,22 @@ export class XchangeGate implements ListenerGate {
   readonly #allowList: AllowList
   readonly #isDraining: () => boolean
   readonly #audit: () => Pick<AuditHealth, 'state'> | undefined
+  readonly #warnings: () => readonly string[]
 
   constructor(options: {
     readonly config: XchangeConfig
     readonly link: LsLink
     readonly isDraining: () => boolean
     readonly audit?: () => Pick<AuditHealth, 'state'> | undefined
+    /** What the node's operator has to see to, told to LS with the health. */
+    readonly warnings?: () => readonly string[]
   }) {
     this.#config = options.config
     this.#link = options.link
     this.#allowList = new AllowList(options.config.ls.allow)
     this.#isDraining = options.isDraining
     this.#audit = options.audit ?? (() => undefined)
+    this.#warnings = options.warnings ?? (() => [])
   }
 
   permitsAddress(address: string | undefined): boolean {
@@ -59,6 +63,7 @@ export class XchangeGate implements ListenerGate {
         bankCode: this.#config.bankCode,
         connected: session === undefined ? 0 : 1,
         sessionId: session?.sessionId.toString('hex') ?? null,
+        ...(this.#warnings().length === 0 ? {} : { warnings: this.#warnings() }),
       })
     }
   }

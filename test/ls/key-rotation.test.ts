@@ -1,7 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t from 'tap'
+import { rotateCertificate } from '../../lib/certs/index.ts'
 import type { LsClient } from '../../lib/ipc/index.ts'
 import { identityKind, KeyRing } from '../../lib/keys/index.ts'
+import { storeKeyKind } from '../../lib/store/index.ts'
 import { testBed } from '../support/daemons.ts'
 
 const ONE_BANK = [{ code: '044', dial: 'ls' as const }]
@@ -167,3 +170,66 @@ t.test('SEC-10 a rotation of one bank is a new session and a new token key', asy
   for (const wrong of [{}, { bank: '044', kind: 'store' }, { bank: '999' }, { all: true, kind: 'jws' }])
     await t.rejects(ls.admin('keys-rotate', wrong), { code: /BAD_REQUEST|UNKNOWN_BANK/ }, JSON.stringify(wrong))
 })
+
+t.test('SEC-2 a certificate is rotated without an end of the channel, and shown from the next socket on', async (t) => {
+  const bed = await testBed(t, { banks: ONE_BANK })
+  const xchange = await bed.startXchange('044')
+  const ls = await bed.startLs()
+  await ls.connected('044')
+  const before = await ls.bankStatus('044')
+  const flow = traffic(await ls.connectApp(), '044')
+  const dir = dirname(bed.pki.caFile)
+  const rotated = await rotateCertificate({
+    dir,
+    role: 'xchange',
+    bankCode: '044',
+    outDir: dirname(bed.node('044').certFile),
+    days: 20,
+  })
+  await rotateCertificate({ dir, role: 'lsd', outDir: dirname(bed.node('lsd').certFile), days: 20 })
+  await xchange.reload()
+  await ls.reload()
+  t.match(await ls.ask({ to: '044', method: 'echo' }), { outcome: 'answered' })
+  const during = await ls.bankStatus('044')
+  t.strictSame([during.sessionId, during.certificateNotAfter], [before.sessionId, before.certificateNotAfter])
+  const { daemon } = (await ls.admin('status')) as { daemon: { certificateDaysLeft: number; warnings: string[] } }
+  t.match(daemon, { certificateDaysLeft: 19, warnings: [/certificate ends in 19 days/] })
+  t.ok(
+    (await flow.stop()).every((outcome) => outcome === 'answered'),
+    'nothing was lost',
+  )
+  const mark = ls.log.mark
+  await ls.admin('drop', { bank: '044' })
+  await ls.connected('044', mark)
+  t.equal(
+    (await ls.bankStatus('044')).certificateNotAfter,
+    rotated.notAfter.toISOString(),
+    'the next socket has the new one',
+  )
+})
+
+t.test(
+  'SEC-10 the store key of a node is rotated by its files and a reload, and what was executed stays known',
+  async (t) => {
+    const bed = await testBed(t, { banks: ONE_BANK })
+    const xchange = await bed.startXchange('044')
+    const ls = await bed.startLs()
+    await ls.connected('044')
+    t.match(await ls.ask({ to: '044', method: 'echo', payload: 'a', key: 'once' }), { outcome: 'answered' })
+    const ring = new KeyRing({ file: join(bed.dir, '044', 'store.key'), kind: storeKeyKind, overlapMs: 1 })
+    ring.prepare(Date.now())
+    ring.activate(Date.now())
+    await xchange.reload()
+    await xchange.log.until({ audit: true, msg: 'the store is sealed with its new key' })
+    await xchange.stop()
+    t.equal(ring.removeRetired(Date.now() + DAY_MS).length, 1)
+    const mark = ls.log.mark
+    await bed.startXchange('044', { port: bed.portOf('044') })
+    await ls.connected('044', mark)
+    t.match(await ls.ask({ to: '044', method: 'echo', payload: 'a', key: 'once' }), {
+      outcome: 'answered',
+      payload: 'a',
+    })
+    t.match(await ls.ask({ to: '044', method: 'echo', payload: 'b', key: 'once' }), { code: 'DUPLICATE_MISMATCH' })
+  },
+)
