@@ -421,8 +421,10 @@ class OnceOnlyDispatcher implements Dispatcher {
   #answerOk(execution: Execution, value: unknown, doneAtMs?: number): void {
     const { ilp, invocation } = execution
     const response = this.#responses.ok(value, invocation, this.#maxAnswerBytes(execution))
-    const isProven = ilp !== undefined && response.status === ResponseStatus.ok
-    this.#answer(execution, response, isProven ? this.#ilp.fulfil(ilp, doneAtMs) : undefined)
+    if (ilp === undefined) this.#answer(execution, response, undefined)
+    else if (response.status === ResponseStatus.ok) this.#answer(execution, response, this.#ilp.fulfil(ilp, doneAtMs))
+    // The transfer was made, and its answer cannot be carried: as a failure it would be taken for one that was not.
+    else this.#finish(execution, this.#responses.inDoubt)
   }
 
   #answerFailed(execution: Execution, code: string, message: string, body?: unknown): void {
@@ -442,10 +444,8 @@ class OnceOnlyDispatcher implements Dispatcher {
       () => this.#sealing.seal(response, opened),
       ({ status, payload, type }) => this.#finish(execution, { status, payload, meta: encodeMap({ type, ilp }) }),
       (error) => {
-        const { invocation } = execution
-        invocation.log.error({ error: describeError(error) }, 'an answer cannot be sealed to the app')
-        const message = 'the handler finished, but its answer cannot be sealed'
-        this.#finish(execution, this.#responses.failed('HANDLER_FAILED', message, undefined, invocation))
+        execution.invocation.log.error({ error: describeError(error) }, 'an answer cannot be sealed to the app')
+        this.#finish(execution, this.#responses.inDoubt)
       },
     )
   }

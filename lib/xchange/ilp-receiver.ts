@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto'
 import type { RequestRecord } from '../frames/index.ts'
 import {
-  fulfilmentOf,
+  fulfilmentOfPayment,
+  fulfilmentOfTransaction,
+  type IlpPacket,
   type IlpPrepare,
   type IlpSecret,
   isFulfilled,
@@ -58,10 +60,15 @@ export class IlpReceiver {
     // Running it without being able to prove it would leave the app in doubt of what was done.
     if (secrets.length === 0) throw new LsxError('BAD_REQUEST', 'this xchange has no ILP secret')
     const prepare = parsePrepare(ilp)
-    this.#checkTransaction(request, prepare)
+    const { packet, packetBytes, condition } = prepare
+    const transaction = transactionIn(packet)
+    if (transaction !== undefined) this.#checkTransaction(request, transaction)
     for (const secret of secrets) {
-      const fulfilment = fulfilmentOf(prepare.packet, prepare.packetBytes, secret)
-      if (isFulfilled(prepare.condition, fulfilment)) return { fulfilment, transfer: transferOf(prepare) }
+      const fulfilment =
+        packet.version === 4 && transaction !== undefined
+          ? fulfilmentOfTransaction(transaction, secret)
+          : fulfilmentOfPayment(packetBytes, secret)
+      if (isFulfilled(condition, fulfilment)) return { fulfilment, transfer: transferOf(prepare) }
     }
     throw new LsxError('FULFILMENT_INVALID', 'the condition is not one that this bank can meet')
   }
@@ -77,8 +84,7 @@ export class IlpReceiver {
   }
 
   /** A packet that LS made names its request: with another it would prove what was not asked for. */
-  #checkTransaction({ key, method, payload }: RequestRecord, { packet }: IlpPrepare): void {
-    const transaction = transactionOf(packet)
+  #checkTransaction({ key, method, payload }: RequestRecord, transaction: Buffer): void {
     if (!transaction.includes('"payloadSha256"')) return
     const named = parseObject(transaction)
     if (named === undefined || typeof named.payloadSha256 !== 'string') return
@@ -106,6 +112,16 @@ function transferOf({ packet, packetBytes, condition, expiresAtMs }: IlpPrepare)
   // A handler may keep it; a view would keep the whole frame.
   const copy = Buffer.from(packetBytes)
   return { version, amount, destination, expiresAtMs, packet: copy, condition: Buffer.from(condition) }
+}
+
+/** The fulfilment of a version 1 packet does not need one, so its data may be anything. */
+function transactionIn(packet: IlpPacket): Buffer | undefined {
+  try {
+    return transactionOf(packet)
+  } catch (error) {
+    if (packet.version === 1) return undefined
+    throw error
+  }
 }
 
 function parseObject(json: Buffer): Record<string, unknown> | undefined {

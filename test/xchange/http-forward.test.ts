@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { encodeMap } from '../../lib/frames/index.ts'
+import { decodeMeta, encodeMap, type ResponseRecord } from '../../lib/frames/index.ts'
 import { canonicalJson, verifyFspiop } from '../../lib/message/fspiop/index.ts'
+import { IlpSecret, makePair } from '../../lib/message/ilp/index.ts'
 import { VerificationCache } from '../../lib/message/jws/index.ts'
 import { HttpForward, type HttpForwardOptions } from '../../lib/xchange/http-forward.ts'
-import { DispatcherHarness, deferred } from '../support/dispatcher-harness.ts'
+import { IlpReceiver } from '../../lib/xchange/ilp-receiver.ts'
+import { DispatcherHarness, deferred, requestOf } from '../support/dispatcher-harness.ts'
 import { newKey, verificationKey } from '../support/signing-keys.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -307,4 +309,30 @@ t.test('a URL that cannot be used is refused at the start', async (t) => {
   t.throws(() => forward.route('..'), { code: 'REFUSED', message: /would change the path/ })
   t.equal(forward.route('a/b', { expectedMs: 30 }).expectedMs, 30)
   await forward.stop(AbortSignal.abort())
+})
+
+t.test("SEC-6 the bank's system gets the ILP packet beside the payload, and its answer is proven", async (t) => {
+  const clock = new VirtualClock()
+  const secret = new IlpSecret(Buffer.from('what this bank fulfils with'))
+  const expiresAtMs = clock.nowMs() + 30_000
+  const terms = { version: 4, amount: 700n, destination: 'g.044.a', expiresAtMs, transaction: '{}' } as const
+  const { packet, condition, fulfilment } = makePair(terms, secret)
+  const { requests, forward } = await bankSystem(t, (response) => response.end('{"done":true}'))
+  const ilp = new IlpReceiver({ methods: new Set(), secrets: [secret], clockSkewMs: 0 }, { bankCode: '044', clock })
+  const harness = new DispatcherHarness({ transfer: forward.route('transfer') }, { ilp, clock })
+  const meta = encodeMap({ ilp: { packet, condition } })
+  const answer = await new Promise<ResponseRecord>((resolve) => {
+    harness.dispatcher.dispatch(requestOf({ method: 'transfer', meta, budgetMs: 20_000 }), resolve)
+  })
+  t.match(decodeMeta(answer.meta), { ilp: { fulfilment } })
+  t.match(requests[0]?.body, {
+    ilp: {
+      version: 4,
+      amount: '700',
+      destination: 'g.044.a',
+      expiresAt: new Date(expiresAtMs).toISOString(),
+      packet: packet.toString('base64url'),
+      condition: condition.toString('base64url'),
+    },
+  })
 })

@@ -16,7 +16,22 @@ import type { IlpSecret } from './secret.ts'
  * @throws LsxError BAD_REQUEST where the data of a version 4 packet is not base64url
  */
 export function fulfilmentOf(packet: IlpPacket, packetBytes: Buffer, secret: IlpSecret): Buffer {
-  const text = packet.version === 1 ? packetBytes.toString('base64url') : transactionOf(packet).toString('base64')
+  return packet.version === 1
+    ? fulfilmentOfPayment(packetBytes, secret)
+    : fulfilmentOfTransaction(transactionOf(packet), secret)
+}
+
+/** Of a version 1 packet. */
+export function fulfilmentOfPayment(packet: Buffer, secret: IlpSecret): Buffer {
+  return hmacOf(packet.toString('base64url'), secret)
+}
+
+/** Of any version 4 packet with this transaction. */
+export function fulfilmentOfTransaction(transaction: Buffer, secret: IlpSecret): Buffer {
+  return hmacOf(transaction.toString('base64'), secret)
+}
+
+function hmacOf(text: string, secret: IlpSecret): Buffer {
   return secret.withKey((key) => createHmac('sha256', key).update(text, 'latin1').digest())
 }
 

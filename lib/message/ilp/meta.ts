@@ -27,15 +27,21 @@ export interface IlpFulfil {
   readonly fulfilledAtMs: number | undefined
 }
 
+const PREPARE_FIELDS: ReadonlySet<string> = new Set([
+  'packet',
+  'condition',
+  'expiresAt',
+] satisfies (keyof IlpPrepareFields)[])
+
 /**
  * Checks an `ilp` from outside and reads its packet. Throws BAD_REQUEST.
  *
  * @param value of the field; bytes are Buffers
  */
 export function parsePrepare(value: unknown): IlpPrepare {
-  const { packet: packetBytes, condition, expiresAt, ...others } = fieldsOf(value)
-  const [unknown] = Object.keys(others)
-  if (unknown !== undefined) throw bad(`ilp.${unknown.slice(0, 32)} is not known`)
+  const fields = fieldsOf(value)
+  for (const name in fields) if (!PREPARE_FIELDS.has(name)) throw bad(`ilp.${name.slice(0, 32)} is not known`)
+  const { packet: packetBytes, condition, expiresAt } = fields
   if (!Buffer.isBuffer(packetBytes) || packetBytes.length > MAX_PACKET_BYTES) {
     throw bad(`ilp.packet must be at most ${MAX_PACKET_BYTES} bytes`)
   }

@@ -1,5 +1,6 @@
-import { conditionOf, fulfilmentOf } from './fulfilment.ts'
-import { type IlpVersion, type NewPacket, readPacket, writePacket } from './packet.ts'
+import { conditionOf, fulfilmentOfPayment, fulfilmentOfTransaction } from './fulfilment.ts'
+import { PROOF_BYTES } from './limits.ts'
+import { type IlpVersion, writePacket } from './packet.ts'
 import type { IlpSecret } from './secret.ts'
 
 /** What the receiver of a payment makes for its payer: packet and condition, and what it keeps until it is paid. */
@@ -21,19 +22,21 @@ export interface PairTerms {
   readonly transaction: string
 }
 
-const NO_CONDITION = Buffer.alloc(32)
+const NO_CONDITION = Buffer.alloc(PROOF_BYTES)
 
 /** Throws BAD_REQUEST or TOO_LARGE: see `writePacket`. */
 export function makePair(terms: PairTerms, secret: IlpSecret): IlpPair {
-  const { transaction, ...fields } = terms
-  const data = Buffer.from(Buffer.from(transaction).toString('base64url'), 'latin1')
-  const draft: NewPacket = { ...fields, data, condition: NO_CONDITION }
-  // A version 1 fulfilment covers the packet; a version 4 packet holds the condition, so its fulfilment cannot.
-  const packet = fields.version === 1 ? writePacket(draft) : undefined
-  const parts = packet === undefined ? { ...draft, version: 4 as const } : readPacket(packet)
-  const fulfilment = fulfilmentOf(parts, packet ?? NO_BYTES, secret)
+  const { version, amount, destination, expiresAtMs } = terms
+  const transaction = Buffer.from(terms.transaction)
+  const data = Buffer.from(transaction.toString('base64url'), 'latin1')
+  if (version === 1) {
+    const packet = writePacket({ version, amount, destination, expiresAtMs, data, condition: NO_CONDITION })
+    const fulfilment = fulfilmentOfPayment(packet, secret)
+    return { packet, condition: conditionOf(fulfilment), fulfilment }
+  }
+  // The packet holds the condition, so the fulfilment cannot be made from it: only from what it carries.
+  const fulfilment = fulfilmentOfTransaction(transaction, secret)
   const condition = conditionOf(fulfilment)
-  return { packet: packet ?? writePacket({ ...draft, condition }), condition, fulfilment }
+  const packet = writePacket({ version, amount, destination, expiresAtMs, data, condition })
+  return { packet, condition, fulfilment }
 }
-
-const NO_BYTES = Buffer.alloc(0)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { conditionOf, IlpSecret, makePair } from '../../../lib/message/ilp/index.ts'
@@ -48,6 +49,13 @@ t.test('SEC-6 a transfer is proven end to end, for both versions of ILP and both
     t.match(reply, { outcome: 'answered', code: undefined, ilp: { fulfilment: pair.fulfilment } }, `version ${version}`)
     t.strictSame(conditionOf(reply.ilp?.fulfilment ?? Buffer.alloc(0)), pair.condition)
   }
+  const { pair: spoken, ilp: bytes } = quote()
+  const [packet, condition] = [bytes.packet, bytes.condition].map((part) => part.toString('base64url'))
+  const line = { op: 'request', id: 1, to: '044', method: 'pid', payload: {}, ilp: { packet, condition } }
+  t.match(await askInJson(ls.appSocket, line), {
+    outcome: 'answered',
+    ilp: { fulfilment: spoken.fulfilment.toString('base64url'), condition },
+  })
   const { pair, ilp } = quote({ with: new IlpSecret(Buffer.from(OTHER_TEXT)) })
   const older = await ls.ask({ to: '044', method: 'echo', payload: {}, ilp })
   t.match(
@@ -56,6 +64,15 @@ t.test('SEC-6 a transfer is proven end to end, for both versions of ILP and both
     'of an older secret, on a method that asks for none',
   )
 })
+
+/** One line of the human form, and the line that answers it. */
+async function askInJson(path: string, message: Record<string, unknown>): Promise<unknown> {
+  const socket = connect(path)
+  socket.end(`${JSON.stringify(message)}\n`)
+  const chunks: Buffer[] = []
+  for await (const chunk of socket) chunks.push(chunk as Buffer)
+  return JSON.parse(Buffer.concat(chunks).toString())
+}
 
 t.test('SEC-6 the bank runs nothing that it could not prove', async (t) => {
   const { ls } = await start(t)
