@@ -3,6 +3,8 @@ import { SYSTEMS, type System } from './catalog.ts'
 
 export interface BenchOptions {
   readonly help: boolean
+  /** What is measured. */
+  readonly mode: 'compare' | 'rekey' | 'kx'
   readonly json: boolean
   readonly systems: readonly System[]
   readonly concurrencies: readonly number[]
@@ -23,6 +25,8 @@ export const USAGE = `npm run bench -- [options]
   --rounds N            how often each is measured (default 3)
   --seconds S           how long each measurement takes (default 2)
   --chart FILE          where the chart goes (default bench/results/chart.svg)
+  --rekey               instead: new keys under full load; requests lost, p99 of those seconds
+  --kx                  instead: durations of key exchanges, and of channels from the dial
   --json                results as one JSON document; progress goes to standard error
 `
 
@@ -38,6 +42,8 @@ export function parseBenchArguments(argv: readonly string[]): BenchOptions | { r
         help: { type: 'boolean', default: false },
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
+        rekey: { type: 'boolean', default: false },
+        kx: { type: 'boolean', default: false },
         systems: { type: 'string' },
         concurrency: { type: 'string' },
         body: { type: 'string' },
@@ -50,6 +56,7 @@ export function parseBenchArguments(argv: readonly string[]): BenchOptions | { r
     const seconds = number('seconds', values.seconds ?? (quick ? '0.5' : '2'), { from: 0.05, to: 600 })
     return {
       help: values.help,
+      mode: values.rekey ? 'rekey' : values.kx ? 'kx' : 'compare',
       json: values.json,
       systems: values.systems === undefined ? SYSTEMS : list(values.systems).map(systemNamed),
       concurrencies: numbers('concurrency', values.concurrency ?? (quick ? '1,256' : '1,64,256,1024'), {

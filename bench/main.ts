@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { type BenchOptions, parseBenchArguments, USAGE } from './arguments.ts'
 import { chartOf } from './chart.ts'
 import { compare } from './compare.ts'
+import { kxText, measureKx, measureRekey, rekeyText } from './rekey.ts'
 import { comparisonText, machine, machineText } from './report.ts'
 import { World } from './world.ts'
 
@@ -12,25 +13,42 @@ const RESULTS = fileURLToPath(new URL('../../bench/results/', import.meta.url))
 async function run(options: BenchOptions, signal: AbortSignal): Promise<number> {
   const world = await World.create()
   signal.addEventListener('abort', () => void world.stop(), { once: true })
-  const tell = (line: string) => void process.stderr.write(`${line}\n`)
   try {
-    const comparison = await compare(world, { ...options, signal, tell })
-    const on = machine()
-    const chart = chartOf(comparison.runs, on, `medians of ${options.rounds} rounds`)
-    const chartFile = options.chart ?? `${RESULTS}chart.svg`
-    mkdirSync(dirname(chartFile), { recursive: true })
-    writeFileSync(chartFile, chart)
-    if (options.json) {
-      const { rounds, measureMs, warmupMs } = options
-      process.stdout.write(`${JSON.stringify({ machine: on, rounds, measureMs, warmupMs, ...comparison })}\n`)
-    } else {
-      process.stdout.write(`${machineText(on)}; medians of ${options.rounds} rounds\n${comparisonText(comparison)}`)
-      process.stdout.write(`chart: ${relative(process.cwd(), chartFile)}\n`)
+    switch (options.mode) {
+      case 'compare':
+        return await runComparison(world, options, signal)
+      case 'rekey': {
+        const report = await measureRekey(world, signal)
+        print(options, report, rekeyText(report))
+        return report.lost > 0 ? 1 : 0
+      }
+      case 'kx': {
+        const report = await measureKx(world, signal)
+        print(options, report, kxText(report))
+        return 0
+      }
     }
-    return comparison.failed.length > 0 || comparison.runs.length === 0 ? 1 : 0
   } finally {
     await world.stop()
   }
+}
+
+async function runComparison(world: World, options: BenchOptions, signal: AbortSignal): Promise<number> {
+  const { rounds, measureMs, warmupMs } = options
+  const tell = (line: string) => void process.stderr.write(`${line}\n`)
+  const comparison = await compare(world, { ...options, signal, tell })
+  const chartFile = options.chart ?? `${RESULTS}chart.svg`
+  mkdirSync(dirname(chartFile), { recursive: true })
+  writeFileSync(chartFile, chartOf(comparison.runs, machine(), `medians of ${rounds} rounds`))
+  print(options, { rounds, measureMs, warmupMs, ...comparison }, comparisonText(comparison))
+  if (!options.json) process.stdout.write(`chart: ${relative(process.cwd(), chartFile)}\n`)
+  return comparison.failed.length > 0 || comparison.runs.length === 0 ? 1 : 0
+}
+
+/** Every document names the machine: figures say nothing without it. */
+function print({ json }: BenchOptions, result: object, text: string): void {
+  const on = machine()
+  process.stdout.write(json ? `${JSON.stringify({ machine: on, ...result })}\n` : `${machineText(on)}\n${text}`)
 }
 
 async function main(): Promise<number> {
