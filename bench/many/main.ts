@@ -19,7 +19,7 @@ const USAGE = `npm run bench:many -- [options]
   --echo MS             echo interval (default 10000, as in config/ls.yaml)
   --idle S              how long the CPU at idle is measured (default 20)
   --phase S             how long each measurement with a failing bank takes (default 2)
-  --node-options "..."  for lsd, such as "--cpu-prof --cpu-prof-dir=/tmp/prof"
+  --node-options="..."  for lsd, such as --node-options="--cpu-prof --cpu-prof-dir=prof"
   --json
 `
 

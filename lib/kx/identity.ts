@@ -9,9 +9,6 @@ export interface Identity {
   sign(message: Buffer): Buffer
 }
 
-/** DER before the raw key (RFC 8410, section 4): SubjectPublicKeyInfo for Ed25519. */
-const SPKI_PREFIX_HEX = '302a300506032b6570032100'
-
 /** `key`: an Ed25519 private key. Throws IDENTITY_DENIED on any other kind. */
 export function identityFromPrivateKey(key: KeyObject): Identity {
   if (key.type !== 'private' || key.asymmetricKeyType !== 'ed25519') {
@@ -41,6 +38,7 @@ export function isPinned(identity: Buffer, pinnedIdentities: readonly Buffer[]):
 
 /** `publicKey` must have passed `checkIdentityPublicKey`. */
 export function verifyIdentitySignature(publicKey: Buffer, message: Buffer, signature: Buffer): boolean {
-  const spki = Buffer.concat([Buffer.from(SPKI_PREFIX_HEX, 'hex'), publicKey])
-  return verify(null, message, createPublicKey({ key: spki, format: 'der', type: 'spki' }), signature)
+  // As a JWK (RFC 8037): OpenSSL takes eight times as long to find out what a DER is.
+  const jwk = { kty: 'OKP', crv: 'Ed25519', x: publicKey.toString('base64url') }
+  return verify(null, message, createPublicKey({ key: jwk, format: 'jwk' }), signature)
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import { LsxError } from '../runtime/index.ts'
 import { BankLink } from './bank-link.ts'
@@ -96,6 +97,8 @@ export class Registry {
     const deadlineMs = this.#context.clock.monotonicMs() + timeoutMs
     // A little more than the drain itself, so that its goodbye is still said.
     const signal = AbortSignal.timeout(timeoutMs + 500)
+    // Each link listens to it: node would warn of a leak from the eleventh bank on.
+    setMaxListeners(0, signal)
     await Promise.all(links.map((link) => link.drain(deadlineMs, signal)))
   }
 }
