@@ -33,9 +33,12 @@ interface BankEntry {
 export interface LsMemory {
   readonly residentBytes: number
   readonly collectedBytes: number
+  /** Of the collected: of the process's own, and pages of files such as the store's. */
+  readonly anonymousBytes: number
+  readonly fileBytes: number
+  readonly heapTotal: number
   readonly heapUsed: number
   readonly external: number
-  readonly arrayBuffers: number
 }
 
 /** One LS and many banks: certificates, configurations, the process of the banks, and lsd as often as it is started. */
@@ -44,7 +47,6 @@ export class Fleet {
   readonly #ls: IssuedFiles
   readonly #lsPort: number
   readonly #banks: readonly BankEntry[]
-  #extraBanks: readonly Section[] = []
   #farm: ChildProcess | undefined
   #daemon: Daemon | undefined
 
@@ -97,8 +99,8 @@ export class Fleet {
     return this.#ls.pin
   }
 
-  /** Starts lsd with all banks, or with none. Resolves at once: see `ready`. */
-  startLs(banks: 'all' | 'none' = 'all'): Daemon {
+  /** Starts lsd with the first so many banks. Returns at once. */
+  startLs(banks: number): Daemon {
     const configFile = this.writeLsConfig(banks)
     this.#daemon = new Daemon('lsd', configFile, [
       '--expose-gc',
@@ -109,10 +111,9 @@ export class Fleet {
     return this.#daemon
   }
 
-  writeLsConfig(banks: 'all' | 'none' = 'all', extraBanks: readonly Section[] = this.#extraBanks): string {
+  writeLsConfig(banks: number, extraBanks: readonly Section[] = []): string {
     const { dir, dial, echoIntervalMs } = this.#options
-    this.#extraBanks = extraBanks
-    const entries = this.#banks.map(({ code, pin, port }) => ({
+    const entries = this.#banks.slice(0, banks).map(({ code, pin, port }) => ({
       code,
       dial,
       allow: LOOPBACK,
@@ -127,7 +128,7 @@ export class Fleet {
       listen: { host: '127.0.0.1', port: this.#lsPort, allow: LOOPBACK, maxConnections: 65_536 },
       echo: { intervalMs: echoIntervalMs },
       ...this.#options.ls,
-      banks: banks === 'all' ? [...entries, ...extraBanks] : [],
+      banks: [...entries, ...extraBanks],
     })
   }
 

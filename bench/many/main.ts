@@ -52,21 +52,21 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
   const fleet = await Fleet.create({ dir, banks, dial, echoIntervalMs, ls: {}, nodeArguments }, signal)
   signal.addEventListener('abort', () => void fleet.stop(), { once: true })
   try {
-    const empty = await memoryOfEmptyLs(fleet)
-    say(`lsd without banks: ${mebibytes(empty.collectedBytes)} MiB`)
+    const few = Math.min(FEW_BANKS, banks - 1)
+    const small = await memoryOf(fleet, few)
+    say(`lsd with ${few} banks: ${mebibytes(small.collectedBytes)} MiB`)
     const start = await startAndConnect(fleet, banks)
     say(`all connected ${start.allConnectedMs} ms after the start`)
     signal.throwIfAborted()
     await wait(SETTLE_MS)
     const full = await fleet.memory()
-    const memory = memoryFigures(empty, full, banks)
+    const memory = memoryFigures(small, full, { few, banks })
     say(`memory of a channel: ${memory.kibOfChannelCollected} KiB`)
     const idle = await cpuAtIdle(fleet, idleMs)
     say(`idle: ${idle.cpuSecondsOfMinute} s of CPU a minute`)
     signal.throwIfAborted()
     const failing = await besideAFailingBank(fleet, options, say)
     signal.throwIfAborted()
-    fleet.writeLsConfig('all', [])
     const killedAtMs = Date.now()
     await fleet.killLs()
     const restart = await startAndConnect(fleet, banks, killedAtMs)
@@ -80,8 +80,12 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
 /** Garbage of the start, and what the allocator has not given back yet. */
 const SETTLE_MS = 2_000
 
-async function memoryOfEmptyLs(fleet: Fleet): Promise<LsMemory> {
-  await fleet.startLs('none').ready()
+/** So few that their memory is next to nothing, and enough that all code has run: what is left is what channels cost. */
+const FEW_BANKS = 10
+
+async function memoryOf(fleet: Fleet, banks: number): Promise<LsMemory> {
+  fleet.startLs(banks)
+  await fleet.untilConnected(banks)
   await wait(SETTLE_MS)
   const memory = await fleet.memory()
   await fleet.stopLs()
@@ -89,7 +93,7 @@ async function memoryOfEmptyLs(fleet: Fleet): Promise<LsMemory> {
 }
 
 async function startAndConnect(fleet: Fleet, banks: number, fromMs: number = Date.now()): Promise<Milestones> {
-  const daemon = fleet.startLs('all')
+  const daemon = fleet.startLs(banks)
   const ready = daemon.ready().then(() => Date.now())
   // The banks are done a moment before LS is: it has the last word.
   await fleet.untilConnected(banks)
@@ -114,14 +118,18 @@ async function untilLsCounts(fleet: Fleet, banks: number): Promise<void> {
   }
 }
 
-function memoryFigures(empty: LsMemory, full: LsMemory, banks: number) {
-  const each = (name: keyof LsMemory) => rounded((full[name] - empty[name]) / banks / KIBIBYTE, 1)
+function memoryFigures(small: LsMemory, full: LsMemory, { few, banks }: { few: number; banks: number }) {
+  const each = (name: keyof LsMemory) => rounded((full[name] - small[name]) / (banks - few) / KIBIBYTE, 1)
   return {
-    emptyMiB: mebibytes(empty.collectedBytes),
+    fewBanks: few,
+    fewMiB: mebibytes(small.collectedBytes),
     fullMiB: mebibytes(full.collectedBytes),
     kibOfChannel: each('residentBytes'),
     kibOfChannelCollected: each('collectedBytes'),
+    kibOfChannelAnonymous: each('anonymousBytes'),
+    kibOfChannelFile: each('fileBytes'),
     kibOfChannelHeap: each('heapUsed'),
+    kibOfChannelHeapTotal: each('heapTotal'),
     kibOfChannelExternal: each('external'),
   }
 }
@@ -148,7 +156,7 @@ async function besideAFailingBank(fleet: Fleet, { phaseMs, dial }: ManyOptions, 
       allow: ['127.0.0.1'],
       identities: [fleet.strangePin],
     }
-    fleet.writeLsConfig('all', [entry])
+    fleet.writeLsConfig(fleet.codes.length, [entry])
     await admin.call('reload', {})
     const load = { socketPath: fleet.socketPath, codes: fleet.codes, concurrency: CONCURRENCY, forMs: phaseMs }
     const nuisance = { code: FAILING, concurrency: CONCURRENCY, timeoutMs: 500 }
@@ -204,8 +212,12 @@ function textOf(result: Awaited<ReturnType<typeof measure>>): string {
       'resident memory of a channel in lsd',
       `${memory.kibOfChannelCollected} KiB collected, ${memory.kibOfChannel} KiB as it is`,
     ],
-    ['  of that heap, and external to it', `${memory.kibOfChannelHeap} KiB, ${memory.kibOfChannelExternal} KiB`],
-    ['lsd without banks, and with all', `${memory.emptyMiB} MiB, ${memory.fullMiB} MiB`],
+    ['  of that pages of files (the store)', `${memory.kibOfChannelFile} KiB`],
+    [
+      '  of that heap in use, reserved, external',
+      `${memory.kibOfChannelHeap} KiB, ${memory.kibOfChannelHeapTotal} KiB, ${memory.kibOfChannelExternal} KiB`,
+    ],
+    [`lsd with ${memory.fewBanks} banks, and with all`, `${memory.fewMiB} MiB, ${memory.fullMiB} MiB`],
     [
       'CPU of lsd at idle',
       `${idle.cpuSecondsOfMinute} s a minute, echo every ${echoIntervalMs} ms (measured for ${idle.measuredSeconds} s)`,

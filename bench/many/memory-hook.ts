@@ -1,5 +1,5 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
-import { getHeapStatistics } from 'node:v8'
 
 /**
  * Loaded into lsd before its program (`--import`, with `--expose-gc`): on SIGUSR2 it collects what nobody needs any more,
@@ -16,9 +16,26 @@ process.on('SIGUSR2', async () => {
     if (typeof collect === 'function') collect()
     await wait(PAUSE_MS)
   }
-  const { rss, heapUsed, external, arrayBuffers } = process.memoryUsage()
-  const { malloced_memory: malloced } = getHeapStatistics()
-  process.stdout.write(
-    `${JSON.stringify({ memory: { residentBytes: before, collectedBytes: rss, heapUsed, external, arrayBuffers, malloced } })}\n`,
-  )
+  const { rss, heapTotal, heapUsed, external } = process.memoryUsage()
+  const [anonymousBytes, fileBytes] = ['RssAnon', 'RssFile'].map(statusBytes)
+  const memory = {
+    residentBytes: before,
+    collectedBytes: rss,
+    anonymousBytes,
+    fileBytes,
+    heapTotal,
+    heapUsed,
+    external,
+  }
+  process.stdout.write(`${JSON.stringify({ memory })}\n`)
 })
+
+function statusBytes(name: string): number {
+  try {
+    const [, kibibytes] =
+      new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(readFileSync('/proc/self/status', 'latin1')) ?? []
+    return Number(kibibytes ?? 0) * 1_024
+  } catch {
+    return 0
+  }
+}

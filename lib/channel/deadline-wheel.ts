@@ -7,6 +7,7 @@ export interface Deadlined {
 }
 
 const SLOTS = 512
+const NO_SLOTS: (Deadlined | undefined)[] = []
 /** An item is at most this much late. */
 export const WHEEL_TICK_MS = 20
 
@@ -15,7 +16,8 @@ export const WHEEL_TICK_MS = 20
  * Items lie in the slot of their deadline; one farther away than a whole turn stays for the next turn.
  */
 export class DeadlineWheel<T extends Deadlined> {
-  readonly #slots: (Deadlined | undefined)[] = new Array<Deadlined | undefined>(SLOTS).fill(undefined)
+  /** Made when the first item comes: of a thousand channels most are idle, and each has three wheels of 4 KiB. */
+  #slots: (Deadlined | undefined)[] = NO_SLOTS
   #tick: number
   #size = 0
 
@@ -28,6 +30,7 @@ export class DeadlineWheel<T extends Deadlined> {
   }
 
   insert(item: T): void {
+    if (this.#slots === NO_SLOTS) this.#slots = new Array<Deadlined | undefined>(SLOTS).fill(undefined)
     // Never behind the hand: what is due already fires at the next tick.
     const tick = Math.max(this.#tick + 1, Math.ceil(item.deadlineMs / WHEEL_TICK_MS))
     const slot = tick % SLOTS
@@ -56,7 +59,7 @@ export class DeadlineWheel<T extends Deadlined> {
   expire(nowMs: number): T[] {
     const expired: T[] = []
     const nowTick = Math.floor(nowMs / WHEEL_TICK_MS)
-    const turns = Math.min(nowTick - this.#tick, SLOTS)
+    const turns = this.#size === 0 ? 0 : Math.min(nowTick - this.#tick, SLOTS)
     for (let step = 1; step <= turns; step++) {
       let item = this.#slots[(this.#tick + step) % SLOTS]
       while (item !== undefined) {

@@ -98,7 +98,7 @@ export function dialChannel(target: DialTarget, clock: Clock, signal: AbortSigna
         socket,
         exporter: exportChannelBinding(tlsSocket),
         address: tlsSocket.remoteAddress ?? '',
-        certificateNotAfter: new Date(tlsSocket.getPeerX509Certificate()?.validTo ?? 0),
+        certificateNotAfter: peer?.certificateNotAfter() ?? new Date(0),
         tls: tlsFactsOf(tlsSocket),
       })
     })

@@ -5,6 +5,7 @@ import { type RequestRecord, requestRecordBytes, writeRequestRecord } from './re
 import { type ResponseRecord, responseRecordBytes, writeResponseRecord } from './response-records.ts'
 
 const FIRST_CAPACITY_BYTES = 4_096
+const NOTHING = Buffer.alloc(0)
 
 interface BatchRecord {
   readonly payload: Buffer
@@ -14,7 +15,8 @@ interface BatchRecord {
 /** Records encoded back to back into one buffer that is used again for the next batch. */
 abstract class RecordBatch<R extends BatchRecord> {
   readonly #maxBodyBytes: number
-  #body = Buffer.allocUnsafeSlow(FIRST_CAPACITY_BYTES)
+  /** Made with the first record: most of many channels are idle. */
+  #body = NOTHING
   #byteLength = 0
   #recordCount = 0
 
@@ -65,7 +67,9 @@ abstract class RecordBatch<R extends BatchRecord> {
 
   #grow(neededBytes: number): void {
     const largest = this.#maxBodyBytes + LARGEST_RECORD_OVERHEAD_BYTES
-    const grown = Buffer.allocUnsafeSlow(Math.max(neededBytes, Math.min(this.#body.length * 2, largest)))
+    const grown = Buffer.allocUnsafeSlow(
+      Math.max(neededBytes, Math.min(Math.max(this.#body.length * 2, FIRST_CAPACITY_BYTES), largest)),
+    )
     grown.set(this.#body.subarray(0, this.#byteLength))
     this.#body = grown
   }

@@ -14,7 +14,7 @@ import {
 import { XX } from './patterns.ts'
 import { prologueOf } from './prologue.ts'
 import { checkProof, makeProof, type ProofPolicy, ProofRole } from './proof.ts'
-import type { KxTime, Session } from './session.ts'
+import { type KxTime, keepingOwnBytes, type Session } from './session.ts'
 import { OpeningKey, SealingKey } from './session-keys.ts'
 import { SingleUse } from './single-use.ts'
 import { checkOwnTerms, type SessionTerms } from './terms.ts'
@@ -147,7 +147,7 @@ function receiveFinKxRsp(session: Session, frame: Buffer, time: KxTime): LsKxSte
     const answer = decodeFinKxRsp(frame, session)
     if (!answer.accepted) throw refusedByXchange()
     checkConfirmation(openConfirmation(session, answer.sealedFrame, time), session, session.epoch)
-    return { state: { name: 'established', session: { ...session, establishedAtMs: time.wallMs } } }
+    return { state: { name: 'established', session: keepingOwnBytes({ ...session, establishedAtMs: time.wallMs }) } }
   } catch (thrown) {
     destroyKeys(session)
     return failed(thrown)

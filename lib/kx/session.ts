@@ -27,3 +27,27 @@ export interface KxTime {
   readonly wallMs: number
   readonly monotonicMs: number
 }
+
+/**
+ * The session with all that it keeps of the peer's frames in one buffer of its own. Small pieces would each hold 8 KiB of
+ * node's pool for as long as the session lives.
+ */
+export function keepingOwnBytes(session: Session): Session {
+  const { sessionId, peerIdentity, peerStatic, handshakeHash, offer } = session
+  const parts = [sessionId, peerIdentity, peerStatic, handshakeHash, offer.bootId]
+  const kept = Buffer.alloc(parts.reduce((bytes, part) => bytes + part.length, 0))
+  let end = 0
+  const keep = (part: Buffer): Buffer => {
+    const start = end
+    end += part.copy(kept, start)
+    return kept.subarray(start, end)
+  }
+  return {
+    ...session,
+    sessionId: keep(sessionId),
+    peerIdentity: keep(peerIdentity),
+    peerStatic: keep(peerStatic),
+    handshakeHash: keep(handshakeHash),
+    offer: { ...offer, bootId: keep(offer.bootId) },
+  }
+}

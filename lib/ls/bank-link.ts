@@ -32,6 +32,7 @@ import type { RoutedRequest } from './routed-request.ts'
 import type { SwitchContext } from './switch-context.ts'
 
 const NO_BYTES = Buffer.alloc(0)
+const ON_THE_WAY_UP: ReadonlySet<LinkState['name']> = new Set(['dialing', 'securing'])
 
 /** Who is at the other end of a socket. */
 export interface LinkPeer {
@@ -533,7 +534,9 @@ export class BankLink {
       durationMs: next.sinceMs - from.sinceMs,
     }
     this.#context.uptime.record({ atMs: this.#context.clock.nowMs(), bankCode: this.bank.code, ...facts })
-    if (error === undefined) this.#logger.info(facts, `channel ${next.name}`)
+    // On the way up there is a line of each step in uptime.log; here the end of it is news.
+    if (error === undefined && ON_THE_WAY_UP.has(next.name)) this.#logger.debug(facts, `channel ${next.name}`)
+    else if (error === undefined) this.#logger.info(facts, `channel ${next.name}`)
     else this.#logger.warn({ ...facts, error: describeError(error) }, `channel ${next.name}: ${error.message}`)
   }
 

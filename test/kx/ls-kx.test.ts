@@ -213,3 +213,16 @@ t.test('a configuration that cannot work fails the kx before anything is sent', 
   }
   t.equal(kxError(runKx(kxParties({ ls: { epoch: 65_536 } })).ls).code, 'INTERNAL', 'epoch')
 })
+
+t.test('a session holds on to no buffer of the frames that made it', async (t) => {
+  const { ls } = runKx(kxParties())
+  if (ls?.name !== 'established') throw new Error('the kx failed')
+  const { sessionId, peerIdentity, peerStatic, handshakeHash, offer } = ls.session
+  const kept = [sessionId, peerIdentity, peerStatic, handshakeHash, offer.bootId]
+  t.strictSame(new Set(kept.map((bytes) => bytes.buffer)).size, 1)
+  t.equal(sessionId.buffer.byteLength, 16 + 32 + 32 + 32 + 16)
+  t.strictSame(
+    kept.map((bytes) => bytes.length),
+    [16, 32, 32, 32, 16],
+  )
+})
