@@ -63,7 +63,7 @@ export async function compare(world: World, options: CompareOptions): Promise<Co
   const skipped: Failure[] = []
   const failed = new Map<string, string>()
   const runnable = systems.filter((system) => {
-    const why = system.whySkipped(world)
+    const why = system.whySkipped()
     if (why === undefined) return true
     skipped.push({ system: system.name, why })
     tell(`skipped: ${system.name}: ${why}`)
@@ -200,6 +200,8 @@ const RATIOS: readonly { name: string; of: string; to: string }[] = [
   { name: 'vsHttp2', of: 'ours', to: 'http2' },
   { name: 'vsHttps', of: 'ours', to: 'https' },
   { name: 'vsNats', of: 'ours', to: 'nats' },
+  { name: 'onceOnlyVsPlain', of: 'ours-once', to: 'ours' },
+  { name: 'durableVsOnceOnly', of: 'ours-durable', to: 'ours-once' },
   { name: 'durableVsPlain', of: 'ours-durable', to: 'ours' },
   { name: 'securityVsPlain', of: 'ours-security', to: 'ours' },
   { name: 'jwsVsPlain', of: 'ours-jws', to: 'ours' },

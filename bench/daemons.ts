@@ -5,9 +5,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { IssuedFiles } from '../lib/certs/index.ts'
-import { loadLsConfig } from '../lib/ls/index.ts'
+import { createIlpSecretFile } from '../lib/message/ilp/index.ts'
 import { createSigningKeyFiles } from '../lib/message/jws/index.ts'
-import { LsxError } from '../lib/runtime/index.ts'
 import { endProcess } from './child-process.ts'
 
 const DIST = fileURLToPath(new URL('../', import.meta.url))
@@ -16,16 +15,20 @@ const STOPS_WITHIN_MS = 15_000
 const LOOPBACK = ['127.0.0.1', '::1']
 
 export const BANK = '044'
+/** Of the bank of the benchmark, `systems/echo-exchange.ts`. */
+const METHODS = ['echo', 'echo-once']
 
 export type Section = Readonly<Record<string, unknown>>
 
-/** Sections of the configuration that a variant of our path has beside the defaults. */
+/** What our path is configured to do beside the defaults. */
 export interface Variant {
-  readonly ls: Section
-  readonly xchange: Section
+  /** Both daemons sign what they send and verify what they get: one signature for a batch, or a JWS for each message. */
+  readonly signing?: 'batch' | 'each'
+  /** LS makes an ILP packet for each request, and believes no answer without the fulfilment. */
+  readonly ilp?: boolean
 }
 
-export const PLAIN: Variant = { ls: {}, xchange: {} }
+export const PLAIN: Variant = {}
 
 export interface Parties {
   readonly trustDomain: string
@@ -102,6 +105,7 @@ export async function startPair(
   onStarted: (daemon: Daemon) => void,
 ): Promise<DaemonPair> {
   const port = await freePort()
+  makeKeys(dir, variant)
   const xchange = new Daemon('xchanged', writeXchangeConfig(dir, parties, port, variant))
   onStarted(xchange)
   await xchange.ready()
@@ -112,27 +116,46 @@ export async function startPair(
   return { ls, xchange, socketPath: join(run, 'ls.sock'), adminPath: join(run, 'ls-admin.sock') }
 }
 
-/** Undefined where LS's configuration takes the sections of this variant, else what it says about them. */
-export function whyNotOffered(dir: string, parties: Parties, variant: Variant): string | undefined {
-  try {
-    loadLsConfig(writeLsConfig(dir, parties, 1, variant), {})
-    return undefined
-  } catch (error) {
-    if (error instanceof LsxError) return error.message.replace(/^.*\n\s*/, '')
-    throw error
+const LS_PARTY = 'ls'
+
+const signingKeyFile = (dir: string, party: string) => join(dir, `${party}-jws.key`)
+const signingDirectory = (dir: string) => join(dir, 'jws-keys')
+const ilpSecretFile = (dir: string) => join(dir, 'ilp.secret')
+
+function makeKeys(dir: string, { signing, ilp = false }: Variant): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  if (ilp) createIlpSecretFile(ilpSecretFile(dir))
+  if (signing === undefined) return
+  for (const party of [LS_PARTY, BANK]) {
+    createSigningKeyFiles({ keyFile: signingKeyFile(dir, party), directory: signingDirectory(dir), party })
   }
 }
 
+function signingOf(dir: string, party: string, { signing }: Variant): Section {
+  if (signing === undefined) return {}
+  return { signing: { mode: signing, keyFile: signingKeyFile(dir, party), directory: signingDirectory(dir) } }
+}
+
 function writeLsConfig(dir: string, { trustDomain, ls, xchange }: Parties, bankPort: number, variant: Variant): string {
+  const { ilp = false } = variant
   return writeConfig(dir, 'ls.yaml', {
     runtimeDir: join(dir, 'run'),
     storeDir: join(dir, 'ls-store'),
     trustDomain,
     ...filesOf(ls),
+    ...signingOf(dir, LS_PARTY, variant),
+    ...(ilp ? { ilp: { methods: METHODS } } : {}),
     listen: { host: '127.0.0.1', port: 0, allow: LOOPBACK },
-    banks: [{ code: BANK, host: '127.0.0.1', port: bankPort, allow: LOOPBACK, identities: [xchange.pin] }],
-    ...variant.ls,
-    ...signingOf(dir, 'ls', variant.ls),
+    banks: [
+      {
+        code: BANK,
+        host: '127.0.0.1',
+        port: bankPort,
+        allow: LOOPBACK,
+        identities: [xchange.pin],
+        ...(ilp ? { ilpSecretFile: ilpSecretFile(dir) } : {}),
+      },
+    ],
   })
 }
 
@@ -142,25 +165,18 @@ function writeXchangeConfig(
   port: number,
   variant: Variant,
 ): string {
+  const { ilp = false } = variant
   return writeConfig(dir, 'xchange.yaml', {
     bankCode: BANK,
     storeDir: join(dir, 'xchange-store'),
     trustDomain,
     ...filesOf(xchange),
+    ...signingOf(dir, BANK, variant),
+    ...(ilp ? { ilp: { methods: METHODS, secretFiles: [ilpSecretFile(dir)] } } : {}),
     ls: { identities: [ls.pin], allow: LOOPBACK },
     listen: { host: '127.0.0.1', port },
     handlers: { modules: [join(DIST, 'bench', 'systems', 'echo-exchange.js')] },
-    ...variant.xchange,
-    ...signingOf(dir, BANK, variant.xchange),
   })
-}
-
-/** The keys that a variant's section for signatures needs. */
-function signingOf(dir: string, party: string, { signing }: Section): Section {
-  if (signing === undefined) return {}
-  const files = { keyFile: join(dir, `${party}-jws.key`), directory: join(dir, 'keys') }
-  createSigningKeyFiles({ ...files, party })
-  return { signing: { ...(signing as Section), ...files } }
 }
 
 export function filesOf({ keyFile, certFile, caFile, identityFile }: IssuedFiles): Section {
@@ -171,7 +187,7 @@ export function filesOf({ keyFile, certFile, caFile, identityFile }: IssuedFiles
 export function writeConfig(dir: string, name: string, config: Section): string {
   mkdirSync(dir, { recursive: true })
   const file = join(dir, name)
-  writeFileSync(file, JSON.stringify(config), { mode: 0o600 })
+  writeFileSync(file, JSON.stringify(config))
   return file
 }
 

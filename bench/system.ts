@@ -18,6 +18,7 @@ export interface Endpoint {
   /** The apps' socket of lsd. */
   readonly socketPath?: string
   readonly durable?: boolean
+  readonly method?: string
 }
 
 export interface OpenOptions extends Endpoint {

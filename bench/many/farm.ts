@@ -21,6 +21,7 @@ import { createLogger, systemClock } from '../../lib/runtime/index.ts'
 import { loadXchangeConfig, type XchangeConfig } from '../../lib/xchange/config.ts'
 import { XchangeGate } from '../../lib/xchange/gate.ts'
 import { LsLink } from '../../lib/xchange/ls-link.ts'
+import { XchangeTokens } from '../../lib/xchange/tokens.ts'
 
 /**
  * Many banks in one process: each has its certificate, identity, listener or dial loop and channel as xchanged has them;
@@ -71,9 +72,11 @@ class Farm {
     let generation = 0
     const bootId = newBootId()
     const pins = this.#pinsOf(config.ls.identities)
+    const identity = identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
     const link = new LsLink({
       config,
-      identity: identityFromPrivateKey(loadIdentityKey(config.identityKeyFile)),
+      identity: () => identity,
+      tokens: new XchangeTokens(config, clock, () => identity),
       pins: () => pins,
       bootId: () => bootId,
       highestGeneration: () => generation,

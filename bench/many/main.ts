@@ -16,6 +16,7 @@ const USAGE = `npm run bench:many -- [options]
 
   --banks N             how many (default 1000)
   --dial ls|xchange     who opens the sockets (default ls)
+  --dials N             dials that LS has under way at once (default 64, as in config/ls.yaml)
   --echo MS             echo interval (default 10000, as in config/ls.yaml)
   --idle S              how long the CPU at idle is measured (default 20)
   --phase S             how long each measurement with a failing bank takes (default 2)
@@ -31,6 +32,7 @@ const ROUNDS = 3
 interface ManyOptions {
   readonly banks: number
   readonly dial: 'ls' | 'xchange'
+  readonly dials: number
   readonly echoIntervalMs: number
   readonly idleMs: number
   readonly phaseMs: number
@@ -47,9 +49,10 @@ interface Milestones {
 type Say = (line: string) => void
 
 async function measure(options: ManyOptions, dir: string, signal: AbortSignal, say: Say) {
-  const { banks, dial, echoIntervalMs, idleMs, nodeArguments } = options
+  const { banks, dial, dials, echoIntervalMs, idleMs, nodeArguments } = options
+  const ls = { reconnect: { maxConcurrentDials: dials } }
   say(`issuing ${banks} certificates and starting ${banks} banks`)
-  const fleet = await Fleet.create({ dir, banks, dial, echoIntervalMs, ls: {}, nodeArguments }, signal)
+  const fleet = await Fleet.create({ dir, banks, dial, echoIntervalMs, ls, nodeArguments }, signal)
   signal.addEventListener('abort', () => void fleet.stop(), { once: true })
   try {
     const few = Math.min(FEW_BANKS, banks - 1)
@@ -71,7 +74,7 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
     await fleet.killLs()
     const restart = await startAndConnect(fleet, banks, killedAtMs)
     say(`all back ${restart.allConnectedMs} ms after the kill`)
-    return { machine: machine(), banks, dial, echoIntervalMs, start, restart, memory, idle, failing }
+    return { machine: machine(), banks, dial, dials, echoIntervalMs, start, restart, memory, idle, failing }
   } finally {
     await fleet.stop()
   }
@@ -236,6 +239,7 @@ async function main(): Promise<number> {
       help: { type: 'boolean', default: false },
       banks: { type: 'string', default: '1000' },
       dial: { type: 'string', default: 'ls' },
+      dials: { type: 'string', default: '64' },
       echo: { type: 'string', default: '10000' },
       idle: { type: 'string', default: '20' },
       phase: { type: 'string', default: '2' },
@@ -254,6 +258,7 @@ async function main(): Promise<number> {
     const options: ManyOptions = {
       banks: Number(values.banks),
       dial: values.dial === 'xchange' ? 'xchange' : 'ls',
+      dials: Number(values.dials),
       echoIntervalMs: Number(values.echo),
       idleMs: Number(values.idle) * 1_000,
       phaseMs: Number(values.phase) * 1_000,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { LsChannel, newChannelCounters, XchangeChannel } from '../../lib/channel/index.ts'
 import { ResponseStatus } from '../../lib/frames/index.ts'
 import { DurableRequests } from '../../lib/ls/durable-requests.ts'
+import { IlpDesk } from '../../lib/ls/ilp-desk.ts'
 import { RequestLane } from '../../lib/ls/request-lane.ts'
 import { type Asker, RoutedRequest } from '../../lib/ls/routed-request.ts'
 import { silentLogger, systemClock } from '../../lib/runtime/index.ts'
@@ -22,6 +23,8 @@ const TERMS = {
   rekeyAfterBytes: Number.MAX_SAFE_INTEGER,
 }
 
+const NO_ILP = { methods: [], version: 4 as const, expiryMs: 30_000, clockSkewMs: 5_000 }
+
 export interface Lane {
   /** Submits so many requests; resolves when each is settled. */
   settle(requests: number): Promise<void>
@@ -41,6 +44,7 @@ export function openLane(payload: Buffer): Lane {
       bounds: { maxQueued: 10_000, maxQueuedBytes: 67_108_864 },
       maxFrameBytes: MAX_FRAME_BYTES,
       durable: new DurableRequests(new MemoryJournal(), clock),
+      ilp: new IlpDesk({ ilp: NO_ILP, banks: [] }, { clock, refusals: { record: () => {} } }),
       clock,
       logger: silentLogger,
     },
