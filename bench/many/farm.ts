@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { noAudit } from '../../lib/audit/index.ts'
 import {
   createSecureContext,
   loadIdentityKey,
@@ -77,6 +78,7 @@ class Farm {
       config,
       identity: () => identity,
       tokens: new XchangeTokens(config, clock, () => identity),
+      audit: noAudit,
       pins: () => pins,
       bootId: () => bootId,
       highestGeneration: () => generation,
@@ -97,7 +99,7 @@ class Farm {
         material,
         maxFrameBytes: config.frames.maxFrameBytes,
         maxConnections: config.listen.maxConnections,
-        gate: new XchangeGate(config, link, () => false),
+        gate: new XchangeGate({ config, link, isDraining: () => false, audit: () => undefined }),
         refusals: new RefusalLog(logger, clock),
         logger,
       })
