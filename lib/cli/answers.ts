@@ -1,3 +1,4 @@
+import type { AuditHealth } from '../audit/index.ts'
 import type { BankStatus, Transition, UptimeFigures } from '../ls/index.ts'
 import { LsxError } from '../runtime/index.ts'
 
@@ -12,6 +13,8 @@ export interface DaemonStatus {
   readonly connected: number
   /** What somebody has to see to, such as a certificate that ends. */
   readonly warnings?: readonly string[]
+  readonly mode?: string
+  readonly audit?: Pick<AuditHealth, 'state' | 'problem'>
 }
 
 export interface StatusAnswer {

@@ -25,8 +25,19 @@ const MAX_FAILURE_CHARACTERS = 60
 export function formatDaemon(io: CliIo, daemon: DaemonStatus): string {
   const { version, pid, phase, upMs, banks, connected } = daemon
   const facts = `pid ${pid}  up ${formatDuration(upMs)}  ${connected} of ${banks} banks connected`
-  const warnings = (daemon.warnings ?? []).map((warning) => `${paint(io, 'warning', `warning: ${warning}`)}\n`).join('')
-  return `lsd ${printable(String(version))}  ${paint(io, phase === 'ready' ? 'good' : 'warning', String(phase))}  ${facts}\n${warnings}`
+  const alarms = alarmsOf(daemon).map((text) => `${paint(io, 'bad', text)}\n`)
+  const warnings = (daemon.warnings ?? []).map((warning) => `${paint(io, 'warning', `warning: ${warning}`)}\n`)
+  const head = `lsd ${printable(String(version))}  ${paint(io, phase === 'ready' ? 'good' : 'warning', String(phase))}`
+  return `${head}  ${facts}\n${[...alarms, ...warnings].join('')}`
+}
+
+function alarmsOf({ mode, audit }: DaemonStatus): readonly string[] {
+  return [
+    ...(mode === 'permissive' ? ['PERMISSIVE MODE: rules of security are off'] : []),
+    ...(audit?.state === 'failing'
+      ? [`the audit log is not as it should be: ${printable(String(audit.problem))}`]
+      : []),
+  ]
 }
 
 export function formatBanks(io: CliIo, banks: readonly BankStatus[]): string {
@@ -81,6 +92,7 @@ export function formatBankDetails(bank: BankStatus): string {
   const lines: readonly (readonly [string, string | undefined])[] = [
     ['dialled by', bank.dial],
     ['quarantined', bank.reason],
+    ['quarantined by', byText(bank)],
     ['session', bank.sessionId],
     ['certificate until', bank.certificateNotAfter],
     ['last key exchange', keys?.lastKxAt],
@@ -106,4 +118,8 @@ export function formatBankDetails(bank: BankStatus): string {
 function countsText(counts: Readonly<Record<string, number>>): string | undefined {
   const counted = Object.entries(counts).filter(([, count]) => count > 0)
   return counted.length === 0 ? undefined : counted.map(([name, count]) => `${name} ${count}`).join(', ')
+}
+
+function byText({ quarantine }: BankStatus): string | undefined {
+  return quarantine === undefined ? undefined : `${quarantine.by ?? 'not known'}, since ${quarantine.since}`
 }
