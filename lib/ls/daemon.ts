@@ -14,6 +14,7 @@ import {
   checkedParty,
   createSecureContext,
   ExpiryWatch,
+  formatIdentityPin,
   loadIdentityKey,
   loadTlsMaterial,
   lsSpiffeId,
@@ -492,6 +493,11 @@ export class LsDaemon {
     const context = this.#context
     if (context === undefined || context.identity.publicKey.equals(identity.publicKey)) return
     context.identity = identity
+    this.#audit?.record({
+      event: 'key-rotated',
+      by: { via: 'daemon' },
+      facts: { what: 'identity', pin: formatIdentityPin(identity.publicKey) },
+    })
     for (const link of this.#registry?.all() ?? []) if (link.state.name === 'connected') link.rekey('operator')
   }
 

@@ -96,7 +96,7 @@ export class DaemonKeys implements Service {
 
   /** A new key for request tokens, in memory; sessions hear of it at once. */
   rotateTokenKey(): { readonly keyId: string } {
-    const { keyId } = { keyId: this.#options.tokenKeys.rotate().kid }
+    const keyId = this.#options.tokenKeys.rotate().kid
     this.#options.logger.info({ audit: true, kind: 'token', keyId }, 'a key was rotated')
     this.#options.onEvent?.({ kind: 'token', keyId, message: 'a key was rotated' })
     this.#armTokenTimer()
