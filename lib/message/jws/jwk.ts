@@ -37,7 +37,8 @@ export function thumbprintOf(key: KeyObject): string {
 
 /** The name that a key gets where nobody gives it another. */
 export function defaultKeyId(key: KeyObject): string {
-  return thumbprintOf(key).slice(0, KEY_ID_CHARACTERS)
+  // Not with a dash in front: it names a file, and commands take such a name for an option.
+  return thumbprintOf(key).replace(/^-+/, '').slice(0, KEY_ID_CHARACTERS)
 }
 
 /** The public half as JWK, to be given to whoever verifies. */
