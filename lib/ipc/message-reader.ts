@@ -18,10 +18,10 @@ interface CachedText {
   readonly text: string
 }
 
-/** The fields of an earlier message, in their order, and its texts. */
+/** The fields of an earlier message, in their order, and its texts; null where these differ from message to message. */
 interface Shape {
   readonly names: readonly CachedText[]
-  readonly texts: (CachedText | undefined)[]
+  readonly texts: (CachedText | null | undefined)[]
 }
 
 /**
@@ -87,14 +87,16 @@ export class MessageReader {
       const name = names[index] as CachedText
       if (!this.#skipSame(name)) return undefined
       const text = texts[index]
-      if (text !== undefined && this.#skipSame(text)) {
+      if (text !== undefined && text !== null && this.#skipSame(text)) {
         message[name.text] = text.text
         continue
       }
       const valueStart = this.#position
       const value = this.#readSimpleValue()
       if (value === undefined) return undefined
-      if (typeof value === 'string') texts[index] = this.#cached(valueStart, value)
+      // What differs once is taken to differ always: keys do.
+      if (text !== undefined) texts[index] = null
+      else if (typeof value === 'string') texts[index] = this.#cached(valueStart, value)
       message[name.text] = value
     }
     return message
@@ -116,7 +118,7 @@ export class MessageReader {
       }
       message[name] = value
     }
-    this.#shapes[count] = { names, texts: new Array<CachedText | undefined>(count).fill(undefined) }
+    this.#shapes[count] = { names, texts: new Array<CachedText | null | undefined>(count).fill(undefined) }
     return message
   }
 

@@ -55,7 +55,7 @@ interface StoreKey {
 
 interface Subkey {
   readonly name: string
-  readonly bytes: Buffer
+  readonly key: KeyObject
 }
 
 /** Seals with the first of its keys and opens with any: a record does not say which, so that it stays as short as it was. */
@@ -66,7 +66,7 @@ export class SealedEnvelope implements Envelope {
   readonly #nonce = Buffer.alloc(NONCE_BYTES)
   #keys: readonly [StoreKey, ...StoreKey[]]
   #salt: Buffer
-  #sealingKey: Buffer
+  #sealingKey: KeyObject
   #counter = 0
 
   constructor(storeKeys: readonly Buffer[], newSalt: () => Buffer) {
@@ -118,18 +118,18 @@ export class SealedEnvelope implements Envelope {
     if (bytes.length < HEADER_BYTES + TAG_BYTES || bytes[0] !== SEALED_VERSION) return undefined
     const salt = bytes.toString('latin1', 1, COUNTER_OFFSET)
     const known = this.#subkeys.get(salt)
-    if (known !== undefined) return this.#openWith(known.bytes, place, bytes)
+    if (known !== undefined) return this.#openWith(known.key, place, bytes)
     for (const storeKey of this.#keys) {
       const subkey = subkeyOf(storeKey, bytes.subarray(1, COUNTER_OFFSET))
       const body = this.#openWith(subkey, place, bytes)
       if (body === undefined) continue
-      this.#subkeys.set(salt, { name: storeKey.name, bytes: subkey })
+      this.#subkeys.set(salt, { name: storeKey.name, key: subkey })
       return body
     }
     return undefined
   }
 
-  #openWith(subkey: Buffer, place: Buffer, bytes: Buffer): Buffer | undefined {
+  #openWith(subkey: KeyObject, place: Buffer, bytes: Buffer): Buffer | undefined {
     const decipher = createDecipheriv(CIPHER, subkey, this.#nonceOf(bytes), { authTagLength: TAG_BYTES })
     decipher.setAAD(place)
     decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES))
@@ -148,10 +148,10 @@ export class SealedEnvelope implements Envelope {
     this.#counter = 0
   }
 
-  #newSealingKey(): Buffer {
-    const bytes = subkeyOf(this.#keys[0], this.#salt)
-    this.#subkeys.set(this.#salt.toString('latin1'), { name: this.name, bytes })
-    return bytes
+  #newSealingKey(): KeyObject {
+    const key = subkeyOf(this.#keys[0], this.#salt)
+    this.#subkeys.set(this.#salt.toString('latin1'), { name: this.name, key })
+    return key
   }
 
   #takeSalt(): Buffer {
@@ -166,8 +166,12 @@ export class SealedEnvelope implements Envelope {
   }
 }
 
-function subkeyOf({ key }: StoreKey, salt: Buffer): Buffer {
-  return Buffer.from(hkdfSync('sha256', key, salt, SUBKEY_INFO, STORE_KEY_BYTES))
+/** A key object: with the key in plain bytes a cipher takes almost twice as long to make. */
+function subkeyOf({ key }: StoreKey, salt: Buffer): KeyObject {
+  const bytes = Buffer.from(hkdfSync('sha256', key, salt, SUBKEY_INFO, STORE_KEY_BYTES))
+  const subkey = createSecretKey(bytes)
+  bytes.fill(0)
+  return subkey
 }
 
 function namedKeys(storeKeys: readonly Buffer[]): readonly [StoreKey, ...StoreKey[]] {
