@@ -140,7 +140,7 @@ export class LsClient {
     if ('sealed' in options) return this.#requestSealed(options.sealed, options)
     const { seal, ...plain } = options
     if (seal !== undefined)
-      return sealRequest({ ...plain, ...seal }).then((sealed) => this.#requestSealed(sealed, plain))
+      return sealRequest({ ...plain, ...seal, clock: this.#clock }).then((sealed) => this.#requestSealed(sealed, plain))
     return this.#request(plain)
   }
 

@@ -9,7 +9,7 @@ import {
   sealRequest as sealExchange,
   sealingKeyOf,
 } from '../message/jwe/index.ts'
-import { LsxError } from '../runtime/index.ts'
+import { type Clock, LsxError, systemClock } from '../runtime/index.ts'
 import { newIdempotencyKey } from './idempotency-key.ts'
 import type { Reply } from './open-requests.ts'
 import { decodePayload, encodePayload } from './value-codec.ts'
@@ -27,6 +27,7 @@ export interface SealOptions {
   readonly bankKey: Readonly<Record<string, unknown>> | SealingPublicKey
   /** What opens the answer. Default: a new key for this request only. */
   readonly replyKey?: SealingKey
+  readonly clock?: Clock
 }
 
 /** What `SealedRequest.save` gives. It holds the key that opens the answer: keep it as a secret. */
@@ -119,9 +120,10 @@ export class SealedRequest {
 /** Seals a request to a bank. Rejects BAD_REQUEST for a payload that is not plain, REFUSED for a key that cannot be used. */
 export async function sealRequest(options: SealOptions): Promise<SealedRequest> {
   const { to: bankCode, method, key: idempotencyKey = newIdempotencyKey(), bankKey, replyKey } = options
+  const nowMs = (options.clock ?? systemClock).nowMs()
   const payload = options.payloadBytes ?? encodePayload(options.payload)
   const context = { bankCode, method, idempotencyKey }
-  return new SealedRequest(await sealExchange(payload, { context, bankKey: publicKeyOf(bankKey), replyKey }))
+  return new SealedRequest(await sealExchange(payload, { context, bankKey: publicKeyOf(bankKey), replyKey, nowMs }))
 }
 
 /** Throws BAD_REQUEST for what `save` did not give. */

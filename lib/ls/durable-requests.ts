@@ -17,6 +17,8 @@ const UNPROVEN_BEFORE: Settlement = {
   code: 'FULFILMENT_INVALID',
   message: 'the bank answered an earlier request with this key, and did not prove it',
 }
+/** Of no fulfilment. */
+const NO_CONDITION = Buffer.alloc(32)
 const TOO_MANY_WAIT: Settlement = {
   outcome: 'in-doubt',
   code: 'IN_DOUBT',
@@ -156,10 +158,20 @@ function digestOf(request: RoutedRequest): Buffer {
 function ilpOf({ meta, condition }: JournalRecord): RequestIlp | undefined {
   const { ilp } = decodeMeta(meta)
   if (ilp === undefined) return undefined
-  const prepare = parsePrepare(ilp)
+  const prepare = ifReadable(() => parsePrepare(ilp))
+  // What cannot be read any more nothing can prove: the answer will be in doubt.
+  if (prepare === undefined) return { condition: NO_CONDITION, expiresAtMs: 0, madePacket: undefined }
   return {
     condition: prepare.condition,
     expiresAtMs: prepare.expiresAtMs,
     madePacket: condition === undefined ? prepare.packetBytes : undefined,
+  }
+}
+
+function ifReadable<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
   }
 }

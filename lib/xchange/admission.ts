@@ -66,6 +66,8 @@ export class Admission {
     try {
       const meta = request.meta === undefined ? NO_META : decodeMeta(request.meta)
       const sealed = sealing.accept(request, meta.type)
+      // A replay of what the once-only table has forgotten since.
+      if (purpose === 'execution' && sealed !== undefined && sealing.isTooOld(sealed)) return 'DEADLINE_EXCEEDED'
       const payload = sealed === undefined ? codec.decode(request.payload, meta.type) : undefined
       const accepted = ilp.accept(request, meta.ilp)
       let budgetMs = Math.min(request.budgetMs, MAX_BUDGET_MS)

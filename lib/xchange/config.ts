@@ -96,6 +96,7 @@ const xchangeSchema = (baseDir: string) =>
           keyFiles: z.array(fields.pathField(baseDir)).max(8).default([]),
           requiredMethods: fields.methodsField,
           minRsaBits: fields.countField(2_048, 8_192).default(4_096),
+          maxAgeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
         })
         .refine((sealing) => sealing.requiredMethods.length === 0 || sealing.keyFiles.length > 0, {
           message: 'methods that need a sealed payload need a key to open it',
@@ -136,6 +137,10 @@ const xchangeSchema = (baseDir: string) =>
     .refine((config) => config.dial === 'ls' || (config.ls.host !== undefined && config.ls.port !== undefined), {
       message: 'a node that dials LS needs the host and port of LS',
       path: ['ls', 'host'],
+    })
+    .refine((config) => config.sealing.keyFiles.length === 0 || config.sealing.maxAgeMs <= config.onceOnly.keepMs, {
+      message: 'what was sealed before the oldest key that onceOnly.keepMs remembers could be run twice',
+      path: ['sealing', 'maxAgeMs'],
     })
     .refine((config) => config.handlers.modules.length + config.handlers.http.length > 0, {
       message: 'name at least one module or http target, or nothing can be answered',

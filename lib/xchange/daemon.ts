@@ -252,6 +252,7 @@ export class XchangeDaemon {
     this.#ilp = ilp
     const sealing = new RequestSealing(readSealingRules(config.sealing), {
       bankCode: config.bankCode,
+      clock,
       refusals: this.#refusals,
     })
     this.#sealing = sealing

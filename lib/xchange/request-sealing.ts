@@ -11,7 +11,7 @@ import {
   type SealingKey,
   sealAnswer,
 } from '../message/jwe/index.ts'
-import { LsxError, toLsxError } from '../runtime/index.ts'
+import { type Clock, LsxError, toLsxError } from '../runtime/index.ts'
 import type { StoredResponse } from './once-only.ts'
 
 export interface SealingRules {
@@ -20,6 +20,8 @@ export interface SealingRules {
   /** Methods whose payload must be sealed. */
   readonly requiredMethods: ReadonlySet<string>
   readonly minRsaBits: number
+  /** What was sealed longer ago is not run: the once-only table may have forgotten its key. */
+  readonly maxAgeMs: number
 }
 
 /** A sealed request before it is opened: everything that needs no private key was checked. */
@@ -27,10 +29,14 @@ export interface SealedRequest {
   readonly context: SealedContext
   readonly bytes: Buffer
   readonly key: SealingKey
+  /** Unix ms. */
+  readonly sealedAtMs: number
 }
 
 /** JWE's text is a third longer than what it holds, and its header and the sealed map take some room of their own. */
 const ENVELOPE_BYTES = 2_048
+/** An app's clock may be ahead by this. */
+const CLOCK_SKEW_MS = 300_000
 
 /** How long a plain answer may be, so that its JWE has at most `sealedBytes`. */
 export function plainBytesWithin(sealedBytes: number): number {
@@ -40,12 +46,14 @@ export function plainBytesWithin(sealedBytes: number): number {
 /** The bank's end of payloads that LS cannot read. */
 export class RequestSealing {
   readonly #bankCode: string
+  readonly #clock: Clock
   readonly #refusals: Pick<RefusalLog, 'record'>
   #rules: SealingRules
 
-  constructor(rules: SealingRules, options: { bankCode: string; refusals: Pick<RefusalLog, 'record'> }) {
+  constructor(rules: SealingRules, options: { bankCode: string; clock: Clock; refusals: Pick<RefusalLog, 'record'> }) {
     this.#rules = rules
     this.#bankCode = options.bankCode
+    this.#clock = options.clock
     this.#refusals = options.refusals
   }
 
@@ -77,10 +85,18 @@ export class RequestSealing {
       if (key === undefined || key.algorithm !== header.alg) {
         throw new LsxError('BAD_REQUEST', 'a sealed payload is for a key that this node does not have')
       }
-      return { context, bytes: payload, key }
+      const sealedAtMs = header.iat * 1_000
+      if (sealedAtMs > this.#clock.nowMs() + CLOCK_SKEW_MS) {
+        throw new LsxError('BAD_REQUEST', 'a sealed payload was made in the future: compare the clocks')
+      }
+      return { context, bytes: payload, key, sealedAtMs }
     } catch (thrown) {
       throw this.#noted(toLsxError(thrown, 'BAD_REQUEST'), request)
     }
+  }
+
+  isTooOld({ sealedAtMs }: SealedRequest): boolean {
+    return this.#clock.nowMs() - sealedAtMs > this.#rules.maxAgeMs
   }
 
   /** Rejects BAD_REQUEST. */
@@ -97,7 +113,11 @@ export class RequestSealing {
   async seal(response: StoredResponse, opened: OpenedRequest): Promise<StoredResponse & { readonly type?: string }> {
     const { status, payload } = response
     if (status !== ResponseStatus.ok && status !== ResponseStatus.failed) return response
-    return { ...response, payload: await sealAnswer(payload, opened, status), type: SEALED_TYPE }
+    return {
+      ...response,
+      payload: await sealAnswer(payload, opened, { status, nowMs: this.#clock.nowMs() }),
+      type: SEALED_TYPE,
+    }
   }
 
   #noted(error: LsxError, { method, key }: { method: string; key: string }): LsxError {
@@ -111,12 +131,14 @@ export function readSealingRules(config: {
   keyFiles: readonly string[]
   requiredMethods: readonly string[]
   minRsaBits: number
+  maxAgeMs: number
 }): SealingRules {
-  const { keyFiles, requiredMethods, minRsaBits } = config
+  const { keyFiles, requiredMethods, minRsaBits, maxAgeMs } = config
   const keys = keyFiles.map((file) => loadSealingKey(file, minRsaBits))
   return {
     keys: new Map(keys.map((key) => [key.keyId, key])),
     requiredMethods: new Set(requiredMethods),
     minRsaBits,
+    maxAgeMs,
   }
 }

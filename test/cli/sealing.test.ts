@@ -43,7 +43,10 @@ t.test('SEC-9 lsctl send --seal-to seals, opens the answer, and sends the same b
     const context = { bankCode: '044', method: 'transfer', idempotencyKey: String(message.key) }
     const opened = await openRequest(message.payload as Buffer, { context, key })
     const answer = { echoed: decodePayload(opened.payload) }
-    return { payload: await sealAnswer(encodePayload(answer), opened, 0), type: SEALED_TYPE }
+    return {
+      payload: await sealAnswer(encodePayload(answer), opened, { status: 0, nowMs: Date.now() }),
+      type: SEALED_TYPE,
+    }
   }
   const lsd = await startScriptedDaemon(t, {
     request: (message, connection) => {

@@ -74,8 +74,8 @@ export class DispatcherHarness {
       logger: silentLogger,
       ilp: new IlpReceiver({ methods: new Set(), secrets: [], clockSkewMs: 0 }, { bankCode: '044', clock }),
       sealing: new RequestSealing(
-        { keys: new Map(), requiredMethods: new Set(), minRsaBits: 2_048 },
-        { bankCode: '044', refusals: new RefusalLog(silentLogger, clock) },
+        { keys: new Map(), requiredMethods: new Set(), minRsaBits: 2_048, maxAgeMs: 3_600_000 },
+        { bankCode: '044', clock, refusals: new RefusalLog(silentLogger, clock) },
       ),
       refusals: new RefusalLog(silentLogger, clock),
       ...options,

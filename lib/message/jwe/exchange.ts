@@ -33,12 +33,18 @@ export interface OpenedRequest {
  */
 export async function sealRequest(
   payload: Buffer,
-  options: { context: SealedContext; bankKey: SealingPublicKey; replyKey?: SealingKey | undefined },
+  options: {
+    context: SealedContext
+    bankKey: SealingPublicKey
+    replyKey?: SealingKey | undefined
+    /** Unix ms: a node does not take what was sealed long ago. */
+    nowMs: number
+  },
 ): Promise<SealedExchange> {
-  const { context, bankKey, replyKey = newSealingKey('x25519') } = options
+  const { context, bankKey, nowMs, replyKey = newSealingKey('x25519') } = options
   const nonce = randomBytes(NONCE_BYTES)
   const plaintext = encodeMap({ nonce, payload, replyKey: sealingJwk(replyKey) })
-  const bytes = await sealBytes(plaintext, bankKey, { ...context, kind: 'lsx-request+jwe' })
+  const bytes = await sealBytes(plaintext, bankKey, { ...context, kind: 'lsx-request+jwe', sealedAtMs: nowMs })
   return { context, bytes, replyKey, nonce }
 }
 
@@ -57,10 +63,20 @@ export async function openRequest(
   }
 }
 
-/** @param status 0 ok, 1 failed: sealed too, so that nobody on the way can turn one into the other */
-export function sealAnswer(payload: Buffer, request: OpenedRequest, status: number): Promise<Buffer> {
+/** `status`, 0 ok or 1 failed, is sealed too: nobody on the way can turn one into the other. */
+export function sealAnswer(
+  payload: Buffer,
+  request: OpenedRequest,
+  answer: { readonly status: number; readonly nowMs: number },
+): Promise<Buffer> {
   const { context, nonce, replyKey } = request
-  return sealBytes(encodeMap({ nonce, payload }), replyKey, { ...context, kind: 'lsx-response+jwe', status })
+  const { status, nowMs: sealedAtMs } = answer
+  return sealBytes(encodeMap({ nonce, payload }), replyKey, {
+    ...context,
+    kind: 'lsx-response+jwe',
+    sealedAtMs,
+    status,
+  })
 }
 
 /** Rejects BAD_REQUEST for what is not this bank's answer to this request with this status. */

@@ -16,6 +16,8 @@ export interface SealedHeader extends SealedContext {
   readonly alg: SealingAlgorithm
   readonly typ: SealedKind
   readonly kid: string
+  /** When it was sealed, Unix seconds. */
+  readonly iat: number
   /** Of a response: 0 ok, 1 failed. */
   readonly status: number | undefined
 }
@@ -31,7 +33,7 @@ const IV_CHARACTERS = 16
 const TAG_CHARACTERS = 22
 
 /** All that a header may name: what is not here (zip, crit, jwk, jku, x5c, p2c, apu …) is refused. */
-const COMMON = ['alg', 'enc', 'kid', 'typ', 'bankCode', 'method', 'idempotencyKey']
+const COMMON = ['alg', 'enc', 'kid', 'typ', 'bankCode', 'method', 'idempotencyKey', 'iat']
 const MEMBERS: Readonly<Record<SealedKind, ReadonlySet<string>>> = {
   'lsx-request+jwe': new Set(COMMON),
   'lsx-response+jwe': new Set([...COMMON, 'status']),
@@ -51,7 +53,7 @@ export function readSealedHeader(bytes: Buffer, kind: SealedKind): SealedHeader 
   for (const part of parts) if (decodeBase64url(part) === undefined) throw bad('it is not base64url')
   const fields = parseJsonObject(decodeBase64url(header) ?? Buffer.alloc(0))
   if (typeof fields === 'string') throw bad(`of its header: ${fields}`)
-  const { alg, enc, kid, typ, bankCode, method, idempotencyKey, status, epk, ...others } = fields
+  const { alg, enc, kid, typ, bankCode, method, idempotencyKey, iat, status, epk, ...others } = fields
   if (typ !== kind) throw bad('its typ is another')
   if (enc !== CONTENT_ENCRYPTION) throw bad('its enc is not A256GCM')
   if (alg !== 'RSA-OAEP-256' && alg !== 'ECDH-ES+A256KW') throw bad('its alg is none of ours')
@@ -62,6 +64,7 @@ export function readSealedHeader(bytes: Buffer, kind: SealedKind): SealedHeader 
   for (const value of [kid, bankCode, method, idempotencyKey]) {
     if (typeof value !== 'string' || value.length === 0 || value.length > 128) throw bad('a member is malformed')
   }
+  if (!Number.isSafeInteger(iat) || (iat as number) < 0) throw bad('its iat is no time')
   const isStatus = kind === 'lsx-response+jwe' ? status === 0 || status === 1 : status === undefined
   if (!isStatus) throw bad('its status is malformed')
   return fields as unknown as SealedHeader

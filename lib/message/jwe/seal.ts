@@ -8,9 +8,9 @@ import type { SealingKey, SealingPublicKey } from './keys.ts'
 export async function sealBytes(
   plaintext: Buffer,
   recipient: SealingPublicKey,
-  header: SealedContext & { readonly kind: SealedKind; readonly status?: number },
+  header: SealedContext & { readonly kind: SealedKind; readonly sealedAtMs: number; readonly status?: number },
 ): Promise<Buffer> {
-  const { kind, bankCode, method, idempotencyKey, status } = header
+  const { kind, bankCode, method, idempotencyKey, sealedAtMs, status } = header
   const jwe = await new CompactEncrypt(plaintext)
     .setProtectedHeader({
       alg: recipient.algorithm,
@@ -20,6 +20,7 @@ export async function sealBytes(
       bankCode,
       method,
       idempotencyKey,
+      iat: Math.floor(sealedAtMs / 1_000),
       ...(status === undefined ? {} : { status }),
     })
     .encrypt(recipient.publicKey)

@@ -17,6 +17,7 @@ import {
 
 const context = { bankCode: '044', method: 'transfer', idempotencyKey: 'k-1' }
 const PAYLOAD = Buffer.from('the payload of an app')
+const NOW_MS = 1_800_000_000_000
 
 const keys: Record<SealingKeyKind, SealingKey> = {
   x25519: newSealingKey('x25519'),
@@ -45,6 +46,7 @@ function foreign(key: SealingKey, header: Record<string, unknown>): Promise<Buff
       enc: 'A256GCM',
       kid: key.keyId,
       typ: 'lsx-request+jwe',
+      iat: 1,
       ...context,
       ...header,
     } as never)
@@ -56,11 +58,11 @@ const text = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('ba
 
 t.test('SEC-9 a request is sealed with each kind of key, and the answer to the key inside it', async (t) => {
   for (const kind of kinds) {
-    const exchange = await sealRequest(PAYLOAD, { context, bankKey: keys[kind], replyKey: keys[kind] })
+    const exchange = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys[kind], replyKey: keys[kind] })
     t.notOk(exchange.bytes.includes(PAYLOAD))
     const opened = await openRequest(exchange.bytes, { context, key: keys[kind] })
     t.strictSame(opened.payload, PAYLOAD, kind)
-    const answer = await sealAnswer(Buffer.from('an answer'), opened, 0)
+    const answer = await sealAnswer(Buffer.from('an answer'), opened, { status: 0, nowMs: NOW_MS })
     t.equal((await openAnswer(answer, exchange, 0)).toString(), 'an answer')
     t.match(readSealedHeader(answer, 'lsx-response+jwe'), { ...context, status: 0, enc: 'A256GCM' })
   }
@@ -69,7 +71,7 @@ t.test('SEC-9 a request is sealed with each kind of key, and the answer to the k
 t.test('SEC-9 no part of a sealed request can be changed', async (t) => {
   for (const kind of kinds) {
     const key = keys[kind]
-    const { bytes } = await sealRequest(PAYLOAD, { context, bankKey: key })
+    const { bytes } = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: key })
     const parts = bytes.toString().split('.')
     let accepted = 0
     let tried = 0
@@ -103,7 +105,7 @@ t.test('SEC-9 no part of a sealed request can be changed', async (t) => {
 })
 
 t.test('SEC-9 a sealed request opens for its own bank, method and key only, and with no other key', async (t) => {
-  const { bytes } = await sealRequest(PAYLOAD, { context, bankKey: keys.x25519 })
+  const { bytes } = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys.x25519 })
   for (const elsewhere of [{ bankCode: '058' }, { method: 'balance' }, { idempotencyKey: 'k-2' }]) {
     t.notOk(await opens(bytes, keys.x25519, { ...context, ...elsewhere }), JSON.stringify(elsewhere))
   }
@@ -119,26 +121,30 @@ t.test('SEC-9 a sealed request opens for its own bank, method and key only, and 
 })
 
 t.test('SEC-9 an answer is nobody else`s, of no other request and with no other status', async (t) => {
-  const exchange = await sealRequest(PAYLOAD, { context, bankKey: keys.x25519, replyKey: keys.p256 })
+  const exchange = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys.x25519, replyKey: keys.p256 })
   const opened = await openRequest(exchange.bytes, { context, key: keys.x25519 })
-  const answer = await sealAnswer(PAYLOAD, opened, 0)
+  const answer = await sealAnswer(PAYLOAD, opened, { status: 0, nowMs: NOW_MS })
   const refused = { code: 'BAD_REQUEST' }
   await t.rejects(openAnswer(answer, exchange, 1), refused, 'a failure made of an ok')
   await t.rejects(openAnswer(exchange.bytes, exchange, 0), refused, 'the request itself')
-  const again = await sealRequest(PAYLOAD, { context, bankKey: keys.x25519, replyKey: keys.p256 })
+  const again = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys.x25519, replyKey: keys.p256 })
   await t.rejects(openAnswer(answer, again, 0), refused, 'of an earlier request of the same name')
-  const forged = await sealAnswer(PAYLOAD, { ...opened, nonce: Buffer.alloc(16) }, 0)
+  const forged = await sealAnswer(PAYLOAD, { ...opened, nonce: Buffer.alloc(16) }, { status: 0, nowMs: NOW_MS })
   await t.rejects(openAnswer(forged, exchange, 0), refused, 'of one who knows the public key only')
-  const moved = await sealAnswer(PAYLOAD, { ...opened, context: { ...context, method: 'balance' } }, 0)
+  const moved = await sealAnswer(
+    PAYLOAD,
+    { ...opened, context: { ...context, method: 'balance' } },
+    { status: 0, nowMs: NOW_MS },
+  )
   await t.rejects(openAnswer(moved, exchange, 0), refused, 'about another method')
-  const other = await sealRequest(PAYLOAD, { context, bankKey: keys.x25519 })
+  const other = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys.x25519 })
   await t.rejects(openAnswer(answer, other, 0), refused, 'to another key')
   t.strictSame(await openAnswer(answer, exchange, 0), PAYLOAD)
 })
 
 t.test('SEC-9 no other algorithm than that of the key', async (t) => {
   const secret = createSecretKey(randomBytes(32))
-  const shared = { enc: 'A256GCM', typ: 'lsx-request+jwe', ...context }
+  const shared = { enc: 'A256GCM', typ: 'lsx-request+jwe', iat: 1, ...context }
   const symmetric = (alg: string, key: Parameters<CompactEncrypt['encrypt']>[0], enc = 'A256GCM') =>
     new CompactEncrypt(PAYLOAD)
       .setProtectedHeader({ ...shared, alg, enc, kid: keys.x25519.keyId } as never)
@@ -163,7 +169,7 @@ t.test('SEC-9 no other algorithm than that of the key', async (t) => {
     t.notOk(await opens(Buffer.from(await jwe), key), name)
   }
   // jose cannot make these at all: a header that claims them over a body of another.
-  const { bytes } = await sealRequest(PAYLOAD, { context, bankKey: rsa })
+  const { bytes } = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: rsa })
   const [header, ...rest] = bytes.toString().split('.')
   const fields = JSON.parse(Buffer.from(header as string, 'base64url').toString())
   for (const claim of [
@@ -187,6 +193,9 @@ t.test('SEC-9 no other algorithm than that of the key', async (t) => {
     { epk: {} },
     { cty: 'JWT' },
     { idempotencyKey: 'x'.repeat(200) },
+    { iat: -1 },
+    { iat: '1' },
+    { iat: undefined },
   ]) {
     const jwe = Buffer.from([text({ ...fields, ...claim }), ...rest].join('.'))
     t.throws(() => readSealedHeader(jwe, 'lsx-request+jwe'), { code: 'BAD_REQUEST' }, JSON.stringify(claim))
@@ -204,7 +213,7 @@ t.test('SEC-9 no other algorithm than that of the key', async (t) => {
 })
 
 t.test('SEC-9 an ephemeral key of low order, or of another curve, opens nothing', async (t) => {
-  const { bytes } = await sealRequest(PAYLOAD, { context, bankKey: keys.x25519 })
+  const { bytes } = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys.x25519 })
   const [header, ...rest] = bytes.toString().split('.')
   const fields = JSON.parse(Buffer.from(header as string, 'base64url').toString())
   const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' })
@@ -242,6 +251,7 @@ t.test('SEC-9 weak keys are refused before anything is sealed to them', async (t
       enc: 'A256GCM',
       kid: keys.x25519.keyId,
       typ: 'lsx-request+jwe',
+      iat: 1,
       ...context,
     })
     .encrypt(keys.x25519.publicKey)
@@ -250,7 +260,7 @@ t.test('SEC-9 weak keys are refused before anything is sealed to them', async (t
 
 t.test('SEC-9 jose opens what we seal, by the standard alone', async (t) => {
   for (const kind of kinds) {
-    const { bytes } = await sealRequest(PAYLOAD, { context, bankKey: keys[kind] })
+    const { bytes } = await sealRequest(PAYLOAD, { context, nowMs: NOW_MS, bankKey: keys[kind] })
     const { plaintext, protectedHeader } = await compactDecrypt(bytes, keys[kind].privateKey)
     t.ok(Buffer.from(plaintext).includes(PAYLOAD))
     t.equal(protectedHeader.kid, keys[kind].keyId)
