@@ -262,6 +262,7 @@ export class AuditLog implements Service, AuditSink {
     }
     this.#recordLosses()
     const seq = this.#write({ ...entry, facts: recordableFacts(entry.facts ?? {}) })
+    if (AUDIT_EVENTS[entry.event].isSigned && this.#sinceCheckpoint > 0) this.#appendCheckpoint()
     if (this.#fileBytes >= config.rotateBytes) this.#rotate()
     return seq
   }

@@ -5,10 +5,14 @@ interface EventEntry {
   readonly isSynced: boolean
   /** A peer can bring it about as often as it likes: beyond a rate it is counted and not written. */
   readonly isThinned: boolean
+  /** A checkpoint follows at once. */
+  readonly isSigned: boolean
 }
 
-const synced = (summary: string): EventEntry => ({ summary, isSynced: true, isThinned: false })
-const thinned = (summary: string): EventEntry => ({ summary, isSynced: false, isThinned: true })
+const synced = (summary: string): EventEntry => ({ summary, isSynced: true, isThinned: false, isSigned: false })
+const thinned = (summary: string): EventEntry => ({ summary, isSynced: false, isThinned: true, isSigned: false })
+
+const signed = (summary: string): EventEntry => ({ summary, isSynced: true, isThinned: false, isSigned: true })
 
 /** Every event of the audit log. Names are stable: programs select by them. */
 export const AUDIT_EVENTS = {
@@ -27,15 +31,15 @@ export const AUDIT_EVENTS = {
   'kx-failed': thinned('A key exchange failed.'),
   'channel-ended': thinned('A channel ended by a rule of ours.'),
   evidence: thinned('A bank, proven by its key, did what counts for a quarantine rule.'),
-  quarantined: synced('A bank was put in quarantine, by an operator or by a rule.'),
-  resumed: synced('A bank was let back.'),
+  quarantined: signed('A bank was put in quarantine, by an operator or by a rule.'),
+  resumed: signed('A bank was let back.'),
   command: synced('An operator gave a command.'),
   'command-result': synced('What came of a command.'),
   'configuration-reloaded': synced(
     'The configuration was read again: digests before and after, and the options changed.',
   ),
   'configuration-refused': synced('The configuration was read again and has a mistake: nothing changed.'),
-  'key-rotated': synced('A key was replaced.'),
+  'key-rotated': signed('A key was replaced.'),
   'mode-permissive': synced('The daemon runs with weaker rules than strict; says which.'),
   'store-emptied': synced('The store is empty, and its key is not new.'),
 } as const satisfies Record<string, EventEntry>
