@@ -114,7 +114,9 @@ export class DaemonKeys implements Service {
   takeFiles(): void {
     const { rings } = this.#options
     const active = rings.store.look().find(({ state }) => state === 'active')
-    if (active !== undefined && active.keyId !== this.#storeKeyId) this.takeStoreKeys()
+    if (active === undefined || active.keyId === this.#storeKeyId) return
+    this.takeStoreKeys()
+    this.#options.onEvent?.({ kind: 'store', keyId: active.keyId, message: 'a key that was rotated is taken into use' })
   }
 
   #reseal(): void {
