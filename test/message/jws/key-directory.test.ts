@@ -30,6 +30,12 @@ function open(dir: string) {
   return { clock, lines, directory }
 }
 
+/** One look for changes, to its end. */
+async function look(clock: VirtualClock, directory: KeyDirectory): Promise<void> {
+  await clock.advance(1_000)
+  await directory.looked
+}
+
 t.test('SEC-3 keys are found by party and key id, and never under another party', async (t) => {
   const dir = t.testdir()
   const [ls, bank] = [newKey('ls'), newKey('044', 'ES256')]
@@ -59,10 +65,10 @@ t.test('SEC-3 SEC-10 a second key of a party comes and the first one goes while 
   t.teardown(() => directory.stop())
   put(dir, second)
   t.equal(directory.find('ls', second.keyId), undefined)
-  await clock.advance(1_000)
+  await look(clock, directory)
   t.ok(directory.find('ls', first.keyId) && directory.find('ls', second.keyId), 'both are in force')
   rmSync(firstFile)
-  await clock.advance(1_000)
+  await look(clock, directory)
   t.equal(directory.find('ls', first.keyId), undefined)
   t.ok(directory.find('ls', second.keyId))
   t.match(
@@ -79,17 +85,42 @@ t.test('SEC-3 a mistake in the directory changes nothing, is said once, and can 
   await directory.start()
   writeFileSync(`${file}.tmp`, '{')
   renameSync(`${file}.tmp`, file)
-  await clock.advance(5_000)
+  await look(clock, directory)
+  await look(clock, directory)
   t.ok(directory.find('ls', key.keyId), 'the key of before stays in force')
   t.equal(lines.filter(({ level }) => level === 'error').length, 1)
   t.throws(() => directory.reload(), { code: 'REFUSED', party: 'self' })
   const mended = newKey('ls')
   rmSync(file)
   put(dir, mended)
-  await clock.advance(1_000)
+  await look(clock, directory)
   t.ok(directory.find('ls', mended.keyId))
   await directory.stop()
   t.equal(clock.pendingTimers, 0)
+})
+
+t.test('SEC-3 the mistake of one party keeps no other from its new key', async (t) => {
+  const dir = t.testdir()
+  const [ls, bank] = [newKey('ls'), newKey('044')]
+  const file = put(dir, ls)
+  put(dir, bank)
+  const { directory, clock } = open(dir)
+  await directory.start()
+  t.teardown(() => directory.stop())
+  writeFileSync(`${file}.tmp`, '{}')
+  renameSync(`${file}.tmp`, file)
+  const [next, other] = [newKey('044'), newKey('058')]
+  put(dir, next)
+  put(dir, other)
+  await look(clock, directory)
+  t.ok(directory.find('ls', ls.keyId), 'the one with the mistake keeps what it had')
+  t.ok(directory.find('044', next.keyId) && directory.find('058', other.keyId))
+  rmSync(join(dir, '058'), { recursive: true })
+  await look(clock, directory)
+  t.equal(directory.find('058', other.keyId), undefined, 'a party that is gone')
+  rmSync(dir, { recursive: true })
+  await look(clock, directory)
+  t.ok(directory.find('044', next.keyId), 'a directory that cannot be read changes nothing')
 })
 
 t.test('SEC-3 a file that is written to in place is read again', async (t) => {
@@ -102,7 +133,7 @@ t.test('SEC-3 a file that is written to in place is read again', async (t) => {
   put(dir, key, { exp: 1_600_000_000 })
   const { atime, mtimeMs } = statSync(file)
   utimesSync(file, atime, new Date(mtimeMs + 10))
-  await clock.advance(1_000)
+  await look(clock, directory)
   t.match(directory.find('ls', key.keyId), { notAfterMs: 1_600_000_000_000 })
 })
 
