@@ -1,7 +1,7 @@
-import { readdirSync, statSync } from 'node:fs'
+import { accessSync, constants, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type AuditHealth, listAuditFiles } from '../audit/index.ts'
-import { readIdentityPin } from '../certs/index.ts'
+import { readIdentityPin, reasonOf } from '../certs/index.ts'
 import { checkIdentityPublicKey } from '../kx/index.ts'
 import { LsxError } from '../runtime/index.ts'
 import { callAdmin, type GlobalOptions } from './daemon-client.ts'
@@ -15,10 +15,22 @@ export interface AuditSource {
 /** The files that the arguments name: of a directory all that belong to a log, in their order. */
 export function auditSources(paths: readonly string[]): readonly AuditSource[] {
   return paths.flatMap((path): readonly AuditSource[] => {
-    const stat = statSync(path, { throwIfNoEntry: false })
-    if (stat === undefined) throw new LsxError('REFUSED', `${path} is not there`, { party: 'self' })
-    return stat.isDirectory() ? listAuditFiles(path) : [{ name: basename(path), path }]
+    try {
+      return sourcesOf(path)
+    } catch (cause) {
+      if (cause instanceof LsxError) throw cause
+      const message = `cannot read ${path}: ${reasonOf(cause)}; run lsctl as the user of the daemon, or over a copy`
+      throw new LsxError('REFUSED', message, { party: 'self', cause })
+    }
   })
+}
+
+function sourcesOf(path: string): readonly AuditSource[] {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) throw new LsxError('REFUSED', `${path} is not there`, { party: 'self' })
+  const files = stat.isDirectory() ? listAuditFiles(path) : [{ name: basename(path), path }]
+  for (const file of files) accessSync(file.path, constants.R_OK)
+  return files
 }
 
 /** Where the running lsd keeps its log, and by which identity it says that it signs. */

@@ -4,9 +4,9 @@ import { type AuditFile, type AuditRecord, listAuditFiles, readLines, readRecord
 export class AuditTail {
   readonly #dir: string
   readonly #isChosen: (record: AuditRecord) => boolean
-  /** The file that was read last, and how many lines of it. */
+  /** The file that was read last, and the byte behind its last whole line. */
   #file: AuditFile | undefined
-  #lines = 0
+  #endByte = 0
 
   constructor(dir: string, isChosen: (record: AuditRecord) => boolean) {
     this.#dir = dir
@@ -28,16 +28,14 @@ export class AuditTail {
     const from = this.#file?.number ?? 0
     for (const file of listAuditFiles(this.#dir)) {
       if (file.number < from) continue
-      const skip = file.number === from ? this.#lines : 0
+      if (file.number !== from) this.#endByte = 0
       this.#file = file
-      let index = 0
-      for (const { line, isWhole } of readLines(file)) {
+      for (const { line, isWhole, endByte } of readLines(file, this.#endByte)) {
         if (!isWhole) break
-        if (index++ < skip) continue
+        this.#endByte = endByte
         const record = readRecord(line)?.record
         if (record !== undefined && this.#isChosen(record)) yield record
       }
-      this.#lines = index
     }
   }
 }

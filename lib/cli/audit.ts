@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AuditRecord } from '../audit/index.ts'
-import { LsxError, sleep } from '../runtime/index.ts'
+import { holdProcess, LsxError, sleep } from '../runtime/index.ts'
 import { auditSources, daemonsAudit } from './audit-sources.ts'
 import { AuditTail } from './audit-tail.ts'
 import { formatRecord } from './audit-text.ts'
@@ -65,10 +65,13 @@ async function tail(io: CliIo, dir: string | undefined, options: TailOptions): P
   const reader = new AuditTail(directory, (record) => isChosen(record, options, sinceMs))
   for (const record of reader.newest(options.limit)) print(record)
   if (options.follow !== true) return
+  // Nothing else is open, and a timer does not keep the process.
+  const release = holdProcess()
   while (!io.interrupt.aborted) {
     await sleep(io.clock, POLL_MS, io.interrupt).catch(() => {})
     for (const record of reader.next()) print(record)
   }
+  release()
 }
 
 function isChosen(

@@ -1,4 +1,4 @@
-export { type Clock, sleep, systemClock, type TimerHandle } from './clock.ts'
+export { type Clock, holdProcess, sleep, systemClock, type TimerHandle } from './clock.ts'
 export { ed25519KeyProblem } from './ed25519.ts'
 export { ERROR_CODES, ERROR_TABLE, type ErrorCode, isErrorCode, LsxError, type Party, toLsxError } from './errors.ts'
 export { armFailpoint, FAILPOINTS, type FailpointName, failpoint } from './failpoints.ts'

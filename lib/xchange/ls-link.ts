@@ -152,6 +152,9 @@ export class LsLink {
         },
         onToken: (token) => tokens.tokenReceived(token),
         onKxFailed: (error) => this.#onKxFailed(leg, error),
+        // Recorded only: this node has one LS, and must not lock itself out.
+        onSessionMixup: (facts) =>
+          this.#options.audit.record({ event: 'evidence', facts: { code: 'session-mixup', ...facts } }),
         onPeerDraining: () => logger.info({}, 'LS is draining; it will come back by itself'),
         onClosed: (cause, error) => {
           tokens.stop()
