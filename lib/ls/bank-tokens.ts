@@ -44,17 +44,15 @@ export class BankTokens {
     this.#requests = new RequestTokens({ self, peer, tokenKeys, lifetimeMs: tokens.requestLifetimeMs, clock })
   }
 
-  /** What goes out as the request's meta: the app's own token, or LS's for a method that asks for one. */
+  /** What goes out as the request's meta: with the app's own token, or LS's for a method that asks for one. */
   metaOf(request: RoutedRequest): Buffer | undefined {
     const { sessionId } = this.session
     const method = this.#methods().get(request.method)
-    const token =
-      request.token ??
-      (method === undefined || sessionId === undefined
-        ? undefined
-        : this.#requests.tokenFor(method, sessionId, request.key))
-    if (token === undefined) return request.meta
-    if (request.meta !== undefined) return encodeMap({ ...decodeMeta(request.meta), token })
+    if (method === undefined || sessionId === undefined) return request.meta
+    const fields = request.meta === undefined ? undefined : decodeMeta(request.meta)
+    if (fields?.token !== undefined) return request.meta
+    const token = this.#requests.tokenFor(method, sessionId, request.key)
+    if (fields !== undefined) return encodeMap({ ...fields, token })
     if (this.#encoded?.token !== token) this.#encoded = { token, meta: encodeMap({ token }) }
     return this.#encoded.meta
   }
@@ -64,9 +62,8 @@ export class BankTokens {
   }
 }
 
-/** How many bytes a token may add to a request. */
+/** How many bytes a token of LS may add to a request. */
 export function tokenMetaBytes(request: RoutedRequest, methods: ReadonlyMap<string, MethodScope>): number {
-  if (request.token !== undefined) return request.token.length + 32
   return methods.has(request.method) ? TOKEN_META_BYTES : 0
 }
 

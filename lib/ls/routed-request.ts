@@ -55,8 +55,6 @@ export interface RequestParts {
   readonly timeoutMs: number
   readonly durable?: boolean
   readonly wantsLate?: boolean
-  /** The app's own, for a method that asks for one. */
-  readonly token?: string | undefined
 }
 
 /** Apps that ask again with the key of a durable request that is still open; more are refused with BUSY. */
@@ -83,7 +81,6 @@ export class RoutedRequest extends ChannelRequest {
   readonly ilp: RequestIlp | undefined
   /** What was signed of it, the last time that it was sent. */
   signed: SignedMessage | undefined = undefined
-  readonly token: string | undefined
   #state: 'open' | 'inDoubt' | 'settled' = 'open'
   #settlement: Settlement | undefined
   /** Who asked, which is one as a rule; whoever asked again with the same key is among `#joined`. */
@@ -95,7 +92,6 @@ export class RoutedRequest extends ChannelRequest {
     this.bankCode = parts.bankCode
     this.acceptedAtMs = parts.acceptedAtMs
     this.durable = parts.durable ?? false
-    this.token = parts.token
     this.ilp = parts.ilp
     const { asker, askerId, acceptedAtMs, wantsLate = false } = parts
     this.#waiter = { asker, askerId, sinceMs: acceptedAtMs, wantsLate }

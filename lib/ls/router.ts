@@ -49,13 +49,12 @@ export class Router implements IpcHandler {
       key,
       method,
       payload,
-      meta: metaOf(type, ilp),
+      meta: metaOf({ type, ilp: ilp?.fields, token }),
       ilp: ilp?.terms,
       acceptedAtMs,
       timeoutMs,
       durable: durable ?? link?.bank.durable ?? this.#durableByDefault(),
       wantsLate: late,
-      token,
     })
     if (refusal === undefined) link?.lane.submit(request)
     else if (link === undefined) request.settle(refusal, acceptedAtMs)
@@ -73,7 +72,10 @@ export class Router implements IpcHandler {
 }
 
 /** Most requests have nothing to say beside their payload. */
-function metaOf(type: string | undefined, ilp: PreparedIlp | undefined): Buffer | undefined {
-  if (type === undefined && ilp === undefined) return undefined
-  return encodeMap({ type, ilp: ilp?.fields })
+function metaOf(fields: {
+  readonly type: string | undefined
+  readonly ilp: PreparedIlp['fields'] | undefined
+  readonly token: string | undefined
+}): Buffer | undefined {
+  return Object.values(fields).every((field) => field === undefined) ? undefined : encodeMap(fields)
 }

@@ -103,6 +103,8 @@ t.test('SEC-8 an app brings its own token, of an issuer that the bank trusts', a
   ])
     t.match(await ask(token(0, wrong)), { outcome: 'refused', code: 'TOKEN_INVALID' }, JSON.stringify(wrong))
   t.match(await ask(token(1)), { code: 'TOKEN_INVALID' }, 'a key that is not in the file')
+  const durable = { to: '044', method: 'echo', payload: 2, key: 'durable', token: token(0), durable: true }
+  t.match(await ls.ask(durable), { outcome: 'answered' }, 'the journal keeps it with the request')
   writeKeys(0, 1)
   await xchange.reload()
   t.match(await ask(token(1)), { outcome: 'answered' }, 'both keys in the overlap')
