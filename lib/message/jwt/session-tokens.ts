@@ -13,6 +13,7 @@ export type SessionTokenMode = 'off' | 'offered' | 'required'
 export interface TokenTimes {
   /** Of a session's token. */
   readonly lifetimeMs: number
+  /** Of request tokens; a session's own token has a minute at least. */
   readonly clockToleranceMs: number
   /** After a new kx, tokens of the session before still count for this long; and a token that must come may take it. */
   readonly graceMs: number
@@ -197,7 +198,7 @@ export class SessionTokens {
         audience: self,
         algorithms: ['EdDSA'],
         maxLifetimeMs: MAX_SESSION_TOKEN_LIFETIME_MS,
-        clockToleranceMs: times.clockToleranceMs,
+        clockToleranceMs: sessionTolerance(times),
         keyOf: (header) => (header.kid === kid ? ed25519Key(session.peerIdentity) : undefined),
       },
       clock.nowMs(),
@@ -215,7 +216,7 @@ export class SessionTokens {
     session.peerExpiresAtMs = verified.expiresAtMs
     if (this.#session === session && this.#options.mode === 'required')
       this.#awaitToken(
-        verified.expiresAtMs - clock.nowMs() + times.clockToleranceMs,
+        verified.expiresAtMs - clock.nowMs() + sessionTolerance(times),
         'the token of the peer has expired',
       )
   }
@@ -232,6 +233,16 @@ export class SessionTokens {
     if (timer !== undefined) this.#options.clock.cancelTimer(timer)
   }
 }
+
+/**
+ * The kx has just compared both clocks, and lets them differ by a minute: a channel that it has keyed must not end over
+ * less.
+ */
+function sessionTolerance({ clockToleranceMs }: TokenTimes): number {
+  return Math.max(clockToleranceMs, KX_CLOCK_SKEW_MS)
+}
+
+const KX_CLOCK_SKEW_MS = 60_000
 
 /** Above this no configuration goes; a peer's own may differ from ours. */
 export const MAX_SESSION_TOKEN_LIFETIME_MS = 24 * 3_600_000

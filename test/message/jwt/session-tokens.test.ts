@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import t from 'tap'
-import { BANK, LS, TokenParties } from './token-parties.ts'
+import { BANK, forge, LS, TokenParties } from './token-parties.ts'
 
 const HOUR_MS = 3_600_000
 const SCOPE = { scope: 'transfers', singleUse: false }
@@ -50,7 +50,7 @@ t.test('SEC-8 where a token is required, a peer that sends none is refused, and 
   t.teardown(() => stopping.stop())
   await Promise.all([stopping.ls.judged, stopping.bank.judged])
   stopping.carries = false
-  await stopping.clock.advance(HOUR_MS + 5_000)
+  await stopping.clock.advance(HOUR_MS + 60_000)
   t.match(stopping.refusedAtBank, [{ code: 'TOKEN_INVALID', message: /expired/ }])
 })
 
@@ -151,4 +151,24 @@ t.test('with tokens off none is sent, and one that comes is not looked at', asyn
   parties.bank.tokenReceived('nonsense')
   await parties.clock.advance(10_000)
   t.strictSame(parties.refusedAtBank, [])
+})
+
+t.test('SEC-8 clocks that the kx lets differ end no channel', async (t) => {
+  const parties = new TokenParties()
+  parties.carries = false
+  parties.begin()
+  t.teardown(() => parties.stop())
+  const nowS = Math.floor(parties.clock.nowMs() / 1_000)
+  const token = (iat: number) =>
+    forge(
+      { alg: 'EdDSA', typ: 'ls-session+jwt', kid: parties.lsIdentity.kid },
+      parties.sessionClaims({ iat, exp: iat + 3_600 }),
+      parties.lsIdentity.sign,
+    )
+  parties.bank.tokenReceived(token(nowS + 55))
+  await parties.bank.judged
+  t.strictSame(parties.refusedAtBank, [])
+  parties.bank.tokenReceived(token(nowS + 65))
+  await parties.bank.judged
+  t.match(parties.refusedAtBank, [{ code: 'TOKEN_INVALID' }])
 })
