@@ -77,6 +77,7 @@ export default function demoExchange(options: Pick<HandlerModuleOptions, 'bankCo
           throw new HandlerError('CURRENCY_UNSUPPORTED', `accounts are in ${CURRENCY}`)
         }
         const reference = fields.optionalText('reference')
+        checkPacket(context, amountMinor)
         if (from === to) throw new HandlerError('BAD_REQUEST', 'from and to are the same account')
         if (from.balanceMinor < amountMinor) throw new HandlerError('FUNDS_INSUFFICIENT', 'the balance is too low')
         if (to.balanceMinor > Number.MAX_SAFE_INTEGER - amountMinor) {
@@ -134,6 +135,12 @@ export default function demoExchange(options: Pick<HandlerModuleOptions, 'bankCo
       sleepers.clear()
     },
   })
+}
+
+/** The fulfilment would prove the packet's amount: it must be the one that is moved. 0 where nobody has named one. */
+function checkPacket({ ilp }: Pick<HandlerContext, 'ilp'>, amountMinor: number): void {
+  if (ilp === undefined || ilp.amount === 0n || ilp.amount === BigInt(amountMinor)) return
+  throw new HandlerError('AMOUNT_MISMATCH', 'the ILP packet is of another amount')
 }
 
 function book(

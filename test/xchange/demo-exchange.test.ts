@@ -103,3 +103,13 @@ t.test('LS-18 slow answers in its time, and stop wakes it', async (t) => {
   await handlers.stop(NEVER)
   t.same(await sleeping, { failed: 'HANDLER_FAILED' })
 })
+
+t.test('SEC-6 the demo bank moves no other amount than the one that its fulfilment would prove', async (t) => {
+  const { transfer } = demoExchange({ bankCode: '044' }).methods
+  const call = (amount: bigint | undefined) => {
+    const ilp = amount === undefined ? undefined : { amount }
+    return transfer?.(TRANSFER, { key: 'k', nowMs: () => 0, ilp } as never)
+  }
+  t.throws(() => call(250_001n), { code: 'AMOUNT_MISMATCH' })
+  for (const amount of [250_000n, 0n, undefined]) t.match(call(amount), { amountMinor: 250_000 })
+})
