@@ -63,6 +63,8 @@ export class InFlightTable<R extends ChannelRequest> {
 
   /** Gives the request its id and watches its deadline. */
   add(request: R): void {
+    // Sent anew on the same channel: its answer comes to the new id. One to the old id is signed for the message of then.
+    if (this.#late.get(request.channelId) === request) this.#late.delete(request.channelId)
     let id = this.#lastId
     do id = (id + 1) >>> 0
     while (this.#byId.has(id) || this.#late.has(id))

@@ -47,6 +47,19 @@ t.test('an answer after the deadline is late, as long as the request is remember
   t.equal(table.take(requests[0]?.channelId ?? 0), undefined, 'late is told once')
 })
 
+t.test('of a request that is sent anew only the answer to its new id counts', async (t) => {
+  const table = new InFlightTable(0)
+  const request = newRequest(10)
+  table.add(request)
+  const firstId = request.channelId
+  t.same(table.expire(10 + WHEEL_TICK_MS), [request])
+  request.deadlineMs = 1_000
+  table.add(request)
+  t.equal(table.find(firstId), undefined, 'what was signed then is not the message of now')
+  t.equal(table.take(firstId), undefined)
+  t.same(table.take(request.channelId), { request, late: false })
+})
+
 t.test('the end of the channel takes out everything, and leaves nothing to fall due', async (t) => {
   const table = new InFlightTable(0)
   const requests = [newRequest(), newRequest(), newRequest(10)]

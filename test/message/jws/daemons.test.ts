@@ -121,3 +121,20 @@ t.test('SEC-3 verification can be left to the messages that are signed, and diff
   t.equal((await ls.ask({ to: '044', method: 'echo' })).outcome, 'answered')
   t.match(await ls.ask({ to: '058', method: 'echo' }), { outcome: 'in-doubt', code: 'SIGNATURE_INVALID' })
 })
+
+t.test('SEC-12 a slow bank whose answer was asked for twice on one channel is no forger', async (t) => {
+  const { startAll } = await signingBed()
+  const { ls } = await startAll()
+  const app = await ls.connectApp()
+  for (const key of ['late-1', 'late-2']) {
+    let onSettled: (late: Reply) => void = () => {}
+    const settled = new Promise<Reply>((resolve) => {
+      onSettled = resolve
+    })
+    const asked = { to: '044', method: 'sleep', payload: { ms: 1_200 }, key, durable: true, timeoutMs: 200 }
+    t.match(await app.request({ ...asked, onSettled }), { outcome: 'in-doubt', code: 'IN_DOUBT' })
+    t.match(await app.request(asked), { outcome: 'in-doubt' }, 'LS asks the bank again, under another id')
+    t.match(await settled, { outcome: 'answered' })
+  }
+  t.equal((await ls.bankStatus('044')).counters.invalidSignatures, 0, 'both answers are good, each to its own request')
+})
