@@ -47,14 +47,20 @@ export class Fleet {
   readonly #ls: IssuedFiles
   readonly #lsPort: number
   readonly #banks: readonly BankEntry[]
+  /** Pinned for a bank that is never to be keyed. */
+  readonly failingPin: string
   #farm: ChildProcess | undefined
   #daemon: Daemon | undefined
 
-  private constructor(options: FleetOptions, ls: IssuedFiles, lsPort: number, banks: readonly BankEntry[]) {
+  private constructor(
+    options: FleetOptions,
+    parts: { ls: IssuedFiles; lsPort: number; banks: readonly BankEntry[]; failingPin: string },
+  ) {
     this.#options = options
-    this.#ls = ls
-    this.#lsPort = lsPort
-    this.#banks = banks
+    this.#ls = parts.ls
+    this.#lsPort = parts.lsPort
+    this.#banks = parts.banks
+    this.failingPin = parts.failingPin
   }
 
   /** Issues all certificates, and starts the banks. */
@@ -73,7 +79,8 @@ export class Fleet {
       entries.push({ code, pin: issued.pin, port: 0 })
       configFiles.push(bankConfig(options, code, issued, ls.pin, lsPort))
     }
-    const fleet = new Fleet(options, ls, lsPort, entries)
+    const { pin: failingPin } = await issueCertificate({ dir: certs, role: 'xchange', bankCode: 'failing' })
+    const fleet = new Fleet(options, { ls, lsPort, banks: entries, failingPin })
     await fleet.#startFarm(configFiles)
     return fleet
   }
@@ -92,11 +99,6 @@ export class Fleet {
 
   get lsPid(): number {
     return this.#daemon?.pid ?? 0
-  }
-
-  /** A pin that no bank has, for one that is never to be keyed. */
-  get strangePin(): string {
-    return this.#ls.pin
   }
 
   /** Starts lsd with the first so many banks. Returns at once. */

@@ -18,6 +18,7 @@ const USAGE = `npm run bench:many -- [options]
   --dial ls|xchange     who opens the sockets (default ls)
   --dials N             dials that LS has under way at once (default 64, as in config/ls.yaml)
   --echo MS             echo interval (default 10000, as in config/ls.yaml)
+  --health MS           interval of health checks (default 60000, as in config/ls.yaml; 0 turns them off)
   --idle S              how long the CPU at idle is measured (default 20)
   --phase S             how long each measurement with a failing bank takes (default 2)
   --node-options="..."  for lsd, such as --node-options="--cpu-prof --cpu-prof-dir=prof"
@@ -34,6 +35,7 @@ interface ManyOptions {
   readonly dial: 'ls' | 'xchange'
   readonly dials: number
   readonly echoIntervalMs: number
+  readonly healthIntervalMs: number
   readonly idleMs: number
   readonly phaseMs: number
   readonly nodeArguments: readonly string[]
@@ -49,8 +51,8 @@ interface Milestones {
 type Say = (line: string) => void
 
 async function measure(options: ManyOptions, dir: string, signal: AbortSignal, say: Say) {
-  const { banks, dial, dials, echoIntervalMs, idleMs, nodeArguments } = options
-  const ls = { reconnect: { maxConcurrentDials: dials } }
+  const { banks, dial, dials, echoIntervalMs, healthIntervalMs, idleMs, nodeArguments } = options
+  const ls = { reconnect: { maxConcurrentDials: dials }, health: { intervalMs: healthIntervalMs } }
   say(`issuing ${banks} certificates and starting ${banks} banks`)
   const fleet = await Fleet.create({ dir, banks, dial, echoIntervalMs, ls, nodeArguments }, signal)
   signal.addEventListener('abort', () => void fleet.stop(), { once: true })
@@ -65,6 +67,7 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
     const full = await fleet.memory()
     const memory = memoryFigures(small, full, { few, banks })
     say(`memory of a channel: ${memory.kibOfChannelCollected} KiB`)
+    const status = await wholeStatus(fleet)
     const idle = await cpuAtIdle(fleet, idleMs)
     say(`idle: ${idle.cpuSecondsOfMinute} s of CPU a minute`)
     signal.throwIfAborted()
@@ -74,7 +77,20 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
     await fleet.killLs()
     const restart = await startAndConnect(fleet, banks, killedAtMs)
     say(`all back ${restart.allConnectedMs} ms after the kill`)
-    return { machine: machine(), banks, dial, dials, echoIntervalMs, start, restart, memory, idle, failing }
+    return {
+      machine: machine(),
+      banks,
+      dial,
+      dials,
+      echoIntervalMs,
+      healthIntervalMs,
+      start,
+      restart,
+      memory,
+      status,
+      idle,
+      failing,
+    }
   } finally {
     await fleet.stop()
   }
@@ -137,6 +153,18 @@ function memoryFigures(small: LsMemory, full: LsMemory, { few, banks }: { few: n
   }
 }
 
+/** What an operator's look at all banks takes, from question to answer. */
+async function wholeStatus(fleet: Fleet) {
+  const admin = await connect(fleet.adminPath)
+  try {
+    const askedMs = performance.now()
+    const answer = await admin.call('status', {})
+    return { tookMs: Math.round(performance.now() - askedMs), answerBytes: JSON.stringify(answer).length }
+  } finally {
+    await admin.close()
+  }
+}
+
 async function cpuAtIdle(fleet: Fleet, idleMs: number) {
   const before = cpuMicrosecondsOf(fleet.lsPid) ?? 0
   const startMs = performance.now()
@@ -157,7 +185,7 @@ async function besideAFailingBank(fleet: Fleet, { phaseMs, dial }: ManyOptions, 
       host: '127.0.0.1',
       port,
       allow: ['127.0.0.1'],
-      identities: [fleet.strangePin],
+      identities: [fleet.failingPin],
     }
     fleet.writeLsConfig(fleet.codes.length, [entry])
     await admin.call('reload', {})
@@ -207,7 +235,7 @@ function mebibytes(bytes: number): number {
 }
 
 function textOf(result: Awaited<ReturnType<typeof measure>>): string {
-  const { banks, dial, echoIntervalMs, start, restart, memory, idle, failing } = result
+  const { banks, dial, echoIntervalMs, healthIntervalMs, start, restart, memory, status, idle, failing } = result
   const rows: readonly (readonly [string, string])[] = [
     ['all connected after the start of lsd', `${start.allConnectedMs} ms (lsd used ${start.cpuMs} ms of CPU)`],
     ['all back after SIGKILL and a start', `${restart.allConnectedMs} ms (${restart.cpuMs} ms of CPU)`],
@@ -223,13 +251,14 @@ function textOf(result: Awaited<ReturnType<typeof measure>>): string {
     [`lsd with ${memory.fewBanks} banks, and with all`, `${memory.fewMiB} MiB, ${memory.fullMiB} MiB`],
     [
       'CPU of lsd at idle',
-      `${idle.cpuSecondsOfMinute} s a minute, echo every ${echoIntervalMs} ms (measured for ${idle.measuredSeconds} s)`,
+      `${idle.cpuSecondsOfMinute} s a minute (for ${idle.measuredSeconds} s; echo ${echoIntervalMs} ms, health ${healthIntervalMs} ms)`,
     ],
+    ['status of all banks', `${status.tookMs} ms, ${status.answerBytes} bytes as JSON`],
     ['p99 of the others, no bank failing', `${failing.without.p99Ms} ms at ${failing.without.rps}/s`],
     ['  one bank resets every connection', `${failing.reset.p99Ms} ms at ${failing.reset.rps}/s`],
     ['  one bank is a black hole', `${failing.blackHole.p99Ms} ms at ${failing.blackHole.rps}/s`],
   ]
-  const lines = rows.map(([name, value]) => `${name.padEnd(40)}${value}`)
+  const lines = rows.map(([name, value]) => `${name.padEnd(42)}${value}`)
   return `${banks} banks, dialled by ${dial === 'ls' ? 'LS' : 'the xchanges'}; ${machineText(result.machine)}\n${lines.join('\n')}\n`
 }
 
@@ -241,6 +270,7 @@ async function main(): Promise<number> {
       dial: { type: 'string', default: 'ls' },
       dials: { type: 'string', default: '64' },
       echo: { type: 'string', default: '10000' },
+      health: { type: 'string', default: '60000' },
       idle: { type: 'string', default: '20' },
       phase: { type: 'string', default: '2' },
       'node-options': { type: 'string', default: '' },
@@ -260,6 +290,7 @@ async function main(): Promise<number> {
       dial: values.dial === 'xchange' ? 'xchange' : 'ls',
       dials: Number(values.dials),
       echoIntervalMs: Number(values.echo),
+      healthIntervalMs: Number(values.health),
       idleMs: Number(values.idle) * 1_000,
       phaseMs: Number(values.phase) * 1_000,
       nodeArguments: values['node-options'].split(' ').filter((argument) => argument !== ''),
