@@ -60,12 +60,13 @@ async function measure(options: ManyOptions, dir: string, signal: AbortSignal, s
     const few = Math.min(FEW_BANKS, banks - 1)
     const small = await memoryOf(fleet, few)
     say(`lsd with ${few} banks: ${mebibytes(small.collectedBytes)} MiB`)
+    const half = await memoryOf(fleet, Math.ceil(banks / 2))
     const start = await startAndConnect(fleet, banks)
     say(`all connected ${start.allConnectedMs} ms after the start`)
     signal.throwIfAborted()
     await wait(SETTLE_MS)
     const full = await fleet.memory()
-    const memory = memoryFigures(small, full, { few, banks })
+    const memory = memoryFigures({ small, half, full }, { few, banks })
     say(`memory of a channel: ${memory.kibOfChannelCollected} KiB`)
     const status = await wholeStatus(fleet)
     const idle = await cpuAtIdle(fleet, idleMs)
@@ -137,12 +138,20 @@ async function untilLsCounts(fleet: Fleet, banks: number): Promise<void> {
   }
 }
 
-function memoryFigures(small: LsMemory, full: LsMemory, { few, banks }: { few: number; banks: number }) {
-  const each = (name: keyof LsMemory) => rounded((full[name] - small[name]) / (banks - few) / KIBIBYTE, 1)
+function memoryFigures(
+  { small, half, full }: Readonly<Record<'small' | 'half' | 'full', LsMemory>>,
+  { few, banks }: { few: number; banks: number },
+) {
+  const kibibytes = (from: LsMemory, banksMore: number, name: keyof LsMemory) =>
+    rounded((full[name] - from[name]) / banksMore / KIBIBYTE, 1)
+  const each = (name: keyof LsMemory) => kibibytes(small, banks - few, name)
   return {
     fewBanks: few,
     fewMiB: mebibytes(small.collectedBytes),
     fullMiB: mebibytes(full.collectedBytes),
+    halfMiB: mebibytes(half.collectedBytes),
+    /** From half of the banks to all: without what a first few hundred channels cost once, in code and allocator. */
+    kibOfFurtherChannel: kibibytes(half, Math.floor(banks / 2), 'collectedBytes'),
     kibOfChannel: each('residentBytes'),
     kibOfChannelCollected: each('collectedBytes'),
     kibOfChannelAnonymous: each('anonymousBytes'),
@@ -243,12 +252,16 @@ function textOf(result: Awaited<ReturnType<typeof measure>>): string {
       'resident memory of a channel in lsd',
       `${memory.kibOfChannelCollected} KiB collected, ${memory.kibOfChannel} KiB as it is`,
     ],
+    ['  of one of the second half of the banks', `${memory.kibOfFurtherChannel} KiB`],
     ['  of that pages of files (the store)', `${memory.kibOfChannelFile} KiB`],
     [
       '  of that heap in use, reserved, external',
       `${memory.kibOfChannelHeap} KiB, ${memory.kibOfChannelHeapTotal} KiB, ${memory.kibOfChannelExternal} KiB`,
     ],
-    [`lsd with ${memory.fewBanks} banks, and with all`, `${memory.fewMiB} MiB, ${memory.fullMiB} MiB`],
+    [
+      `lsd with ${memory.fewBanks} banks, with half, with all`,
+      `${memory.fewMiB} MiB, ${memory.halfMiB} MiB, ${memory.fullMiB} MiB`,
+    ],
     [
       'CPU of lsd at idle',
       `${idle.cpuSecondsOfMinute} s a minute (for ${idle.measuredSeconds} s; echo ${echoIntervalMs} ms, health ${healthIntervalMs} ms)`,
