@@ -132,8 +132,9 @@ export class SecuredChannel {
     this.#apply({ type: 'drain', deadlineMs })
   }
 
+  /** Matters to a channel that drains, and to no other. */
   nothingInFlight(): void {
-    this.#apply({ type: 'nothingInFlight' })
+    if (this.#state.name === 'draining') this.#apply({ type: 'nothingInFlight' })
   }
 
   /** Ends the channel. With an error its code is the close reason; without one the end is orderly. */
