@@ -39,6 +39,8 @@ export class ValueScanner {
   readonly #limits: ScanLimits
   /** Start and end of each key of the small maps that are open, innermost last. */
   readonly #keys: number[] = []
+  /** How much of `#keys` counts; to shorten an array costs more than the rest of a small map. */
+  #keyWords = 0
   #position = 0
   #elements = 0
 
@@ -51,7 +53,7 @@ export class ValueScanner {
   scan(start: number): number {
     this.#position = start
     this.#elements = 0
-    this.#keys.length = 0
+    this.#keyWords = 0
     this.#value(0)
     return this.#position
   }
@@ -128,17 +130,20 @@ export class ValueScanner {
 
   #smallMap(length: number, depth: number): void {
     const keys = this.#keys
-    const firstKey = keys.length
+    const firstKey = this.#keyWords
     for (let index = 0; index < length; index++) {
       const start = this.#key()
       const end = this.#position
-      for (let other = firstKey; other < keys.length; other += 2) {
+      const lastKey = this.#keyWords
+      for (let other = firstKey; other < lastKey; other += 2) {
         if (this.#sameText(start, end, keys[other] as number, keys[other + 1] as number)) throw this.#duplicateKey()
       }
-      keys.push(start, end)
+      keys[lastKey] = start
+      keys[lastKey + 1] = end
+      this.#keyWords = lastKey + 2
       this.#value(depth + 1)
     }
-    keys.length = firstKey
+    this.#keyWords = firstKey
   }
 
   #largeMap(length: number, depth: number): void {

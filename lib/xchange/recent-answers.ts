@@ -1,9 +1,9 @@
 import type { KnownKey, StoredResponse } from './once-only.ts'
 
 export interface RecentAnswersOptions {
-  /** Answers kept at least, once there were as many; at most twice as many are. Default 4,096. */
+  /** Answers kept at least, once there were as many; at most twice as many are. Default 1,024. */
   readonly entries?: number
-  /** The same for the bytes of requests and answers. Default 8 MiB. */
+  /** The same for the bytes of requests and answers. Default 4 MiB. */
   readonly bytes?: number
 }
 
@@ -28,8 +28,8 @@ export class RecentAnswers {
   #youngBytes = 0
 
   constructor(options: RecentAnswersOptions = {}) {
-    this.#maxEntries = options.entries ?? 4_096
-    this.#maxBytes = options.bytes ?? 8 * 1024 * 1024
+    this.#maxEntries = options.entries ?? 1_024
+    this.#maxBytes = options.bytes ?? 4 * 1024 * 1024
   }
 
   get size(): number {

@@ -35,3 +35,15 @@ t.test('BEY-3 how long a method takes is learned', async (t) => {
     t.equal(learned.expectedMs(40_000), 0, 'one run after that is one run')
   })
 })
+
+t.test('it is the 90th percentile of the last 64, whatever their order', async (t) => {
+  const durations = Array.from({ length: 400 }, (_, index) => (index * 7_919) % 1_009)
+  const learned = new ExpectedDuration()
+  for (const [index, durationMs] of durations.entries()) {
+    learned.add(durationMs, 0)
+    const count = index + 1
+    if (count < 24 || count % 8 !== 0) continue
+    const sorted = durations.slice(Math.max(0, count - 64), count).sort((a, b) => a - b)
+    t.equal(learned.expectedMs(0), sorted[Math.floor((sorted.length - 1) * 0.9)], `${count} runs`)
+  }
+})
