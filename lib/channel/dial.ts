@@ -35,7 +35,7 @@ export class DialError extends LsxError {
 /**
  * RFC 6455, section 5.3, has clients mask what they send, so that nobody can make an intermediary read bytes of his choice
  * as something else. Here every byte is ciphertext to any intermediary, twice, and the mask would cost both ends a pass
- * over each frame. A mask of zero keeps the form; docs/adr/0013 has the reasons.
+ * over each frame. A mask of zero keeps the form; docs/adr/0016 has the reasons.
  */
 function noMask(mask: Buffer): void {
   mask.fill(0)
