@@ -22,7 +22,7 @@ interface RotateOptions extends GlobalOptions {
 /** What the table of keys needs of one. */
 type ShownKey = Pick<
   KeyStatus,
-  'kind' | 'keyId' | 'state' | 'ageDays' | 'rotateBy' | 'isDue' | 'retireAt' | 'activeFrom'
+  'kind' | 'keyId' | 'state' | 'file' | 'ageDays' | 'rotateBy' | 'isDue' | 'retireAt' | 'activeFrom'
 >
 
 interface RotateAnswer {
@@ -139,6 +139,7 @@ function adviseOn(
   const shown = keys.find(({ state }) => state === (isPrepared ? 'next' : 'active'))
   if (shown === undefined) return
   if (shown.publicKey !== undefined) io.stdout(`${shown.publicKey}\n`)
+  if (shown.kind === 'store' && !isPrepared) io.stdout(`copy ${shown.file} to where the backup of the old key is\n`)
   if (shown.kind !== 'identity') return
   if (isPrepared) io.stdout('  the other side pins it beside the one before; rotate when it has\n')
   else io.stdout('  proven from now on; the other side takes the old pin away when it has seen it\n')
@@ -153,12 +154,13 @@ function statusOf(
 }
 
 function statusOfKey(key: RingKey, days: number, nowMs: number): ShownKey & { publicKey: string | undefined } {
-  const { kind, keyId, state, createdAtMs, activeFromMs, retireAtMs, publicText } = key
+  const { kind, keyId, state, file, createdAtMs, activeFromMs, retireAtMs, publicText } = key
   const rotateByMs = state === 'active' ? (activeFromMs ?? createdAtMs) + days * DAY_MS : undefined
   return {
     kind,
     keyId,
     state,
+    file,
     ageDays: Math.max(0, Math.floor((nowMs - createdAtMs) / DAY_MS)),
     activeFrom: isoTime(activeFromMs),
     rotateBy: isoTime(rotateByMs),

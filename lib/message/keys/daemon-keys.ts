@@ -105,8 +105,12 @@ export class DaemonKeys implements Service {
 
   /** Takes the store's key file as it is now. */
   takeStoreKeys(): void {
-    const { store, rings } = this.#options
+    const { store, rings, logger } = this.#options
     store.takeKeys(loadStoreKeys(rings.store, { storeIsNew: false }))
+    logger.warn(
+      { file: rings.store.file, keyId: store.storeKeyIds[0] },
+      'the store has a new key: copy its file to where the backup of the old one is',
+    )
     this.#reseal()
   }
 
