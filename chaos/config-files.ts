@@ -1,9 +1,11 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAuthority, type IssuedFiles, issueCertificate } from '../lib/certs/index.ts'
+import { createSigningKeyFiles } from '../lib/message/jws/index.ts'
 import { COMPILED } from './paths.ts'
 import type { BankCode } from './workload.ts'
 
+const LS_PARTY = 'ls'
 const TRUST_DOMAIN = 'ls-xchange.test'
 const LOCAL = ['127.0.0.1', '::1']
 const DAY_MS = 86_400_000
@@ -32,6 +34,7 @@ export async function issueNodes(dir: string, banks: readonly BankCode[]): Promi
   const nodes = new Map<'lsd' | BankCode, IssuedFiles>()
   nodes.set('lsd', await issueCertificate({ ...common, role: 'lsd' }))
   for (const bankCode of banks) nodes.set(bankCode, await issueCertificate({ ...common, role: 'xchange', bankCode }))
+  for (const party of [LS_PARTY, ...banks]) createSigningKeyFiles({ ...signingFiles(dir, party), party })
   return nodes
 }
 
@@ -54,8 +57,15 @@ export function writeLsConfig(options: {
     ...filesOf(nodes, 'lsd'),
     listen: { host: '127.0.0.1', port: lsPort, allow: LOCAL },
     ...(pace === 'brisk' ? { ...BRISK_LS, rekey: { afterFrames: rekeyStorm ? STORM_FRAMES : CALM_FRAMES } } : {}),
+    signing: signingFiles(join(dir, 'certs'), LS_PARTY),
     banks: [
-      { ...bank('044'), dial: 'ls', host: '127.0.0.1', port: options.bankPort },
+      {
+        ...bank('044'),
+
+        dial: 'ls',
+        host: '127.0.0.1',
+        port: options.bankPort,
+      },
       { ...bank('058'), dial: 'xchange' },
     ],
   })
@@ -85,8 +95,13 @@ export function writeXchangeConfig(options: {
     },
     ...(dials ? {} : { listen: { host: '127.0.0.1', port } }),
     ...(pace === 'brisk' ? TIMES : {}),
+    signing: signingFiles(join(dir, 'certs'), bank),
     handlers: { modules: [COMPILED.ledgerExchange, COMPILED.blindExchange] },
   })
+}
+
+function signingFiles(dir: string, party: string): { readonly keyFile: string; readonly directory: string } {
+  return { keyFile: join(dir, `${party}-jws.key`), directory: join(dir, 'jws-keys') }
 }
 
 export function storeDirOf(dir: string, daemon: string): string {
