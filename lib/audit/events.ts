@@ -45,7 +45,3 @@ export const AUDIT_EVENTS = {
 } as const satisfies Record<string, EventEntry>
 
 export type AuditEvent = keyof typeof AUDIT_EVENTS
-
-export function isAuditEvent(value: unknown): value is AuditEvent {
-  return typeof value === 'string' && Object.hasOwn(AUDIT_EVENTS, value)
-}

@@ -5,6 +5,9 @@ import { LsxError } from '../runtime/index.ts'
 
 const NAME = /^audit\.(\d{6,12})\.ndjson$/
 
+/** The largest `rotateBytes`, and what a last batch may add. */
+const MAX_FILE_BYTES = 268_435_456 + 16_777_216
+
 export const AUDIT_FILE_MODE = 0o600
 export const AUDIT_DIR_MODE = 0o700
 
@@ -73,6 +76,8 @@ export function readAuditFile(file: AuditFile): Buffer {
   if (!stat.isFile()) throw refused(file.path, `${file.path} is not a regular file`)
   if ((stat.mode & 0o077) !== 0)
     throw refused(file.path, `${file.path} is open to other users; run: chmod 600 ${file.path}`)
+  if (stat.size > MAX_FILE_BYTES)
+    throw refused(file.path, `${file.path} is larger than this daemon writes: move it away`)
   return readFileSync(file.path)
 }
 

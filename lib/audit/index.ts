@@ -1,16 +1,16 @@
 export { actorText, adminSocketActor, type OperatorClaim, signalActor } from './actor.ts'
 export { storeAnchor, validateAnchor } from './anchor.ts'
+export { AuditLog } from './audit-log.ts'
 export {
   type AuditHealth,
-  AuditLog,
   type AuditLogConfig,
   type AuditLogOptions,
   type AuditSink,
   noAudit,
-} from './audit-log.ts'
+} from './audit-options.ts'
 export { type AuditSigner, type Checkpoint, openCheckpoint, signCheckpoint } from './checkpoint.ts'
 export { changedPaths, configDigest } from './config-change.ts'
-export { AUDIT_EVENTS, type AuditEvent, isAuditEvent } from './events.ts'
+export { AUDIT_EVENTS, type AuditEvent } from './events.ts'
 export { type AuditFile, listAuditFiles } from './files.ts'
 export { readLines } from './read.ts'
 export { type AuditActor, type AuditEntry, type AuditRecord, readRecord } from './record.ts'

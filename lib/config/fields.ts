@@ -65,7 +65,7 @@ export const auditField = (baseDir: string) =>
     dir: pathField(baseDir).optional(),
     checkpointEvery: countField(1, 10_000).default(64),
     checkpointAfterMs: durationMsField(100, 3_600_000).default(60_000),
-    rotateBytes: countField(65_536, 1_073_741_824).default(16_777_216),
+    rotateBytes: countField(65_536, 268_435_456).default(16_777_216),
     maxBuffered: countField(16, 1_048_576).default(4_096),
   })
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type AuditActor, type AuditSink, actorText } from '../audit/index.ts'
 import { type Clock, describeError, type Logger, LsxError } from '../runtime/index.ts'
 import type { Table } from '../store/index.ts'
@@ -75,7 +76,7 @@ export class QuarantineDesk implements EvidenceSink {
     const { audit, clock, rules, defer } = this.#options
     audit.record({ event: 'evidence', bankCode, facts: { code: kind, ...facts } })
     // A reload brought others: what was seen before them does not count.
-    if (this.#rulesOf !== rules()) {
+    if (this.#rulesOf !== rules() && !isDeepStrictEqual(this.#rulesOf, rules())) {
       this.#rulesOf = rules()
       this.#rules = new QuarantineRules(this.#rulesOf)
     }

@@ -35,3 +35,31 @@ t.test('SEC-11 what lsd records is proven by lsctl, with the daemon and without 
   t.match(tail.out, /started/)
   t.match(tail.out, /stopped/)
 })
+
+t.test('SEC-11 lsd is killed: the chain goes on after the crash, and the whole verifies', async (t) => {
+  const bed = await testBed(t, { banks: [{ code: '044', dial: 'xchange' }] })
+  const first = await bed.startLsProcess()
+  await first.admin('quarantine', { bank: '044', reason: 'a test' })
+  for (let buffered = 1; buffered > 0; ) {
+    const { daemon } = (await first.admin('status')) as { daemon: { audit: { buffered: number } } }
+    buffered = daemon.audit.buffered
+  }
+  await first.kill()
+  const second = await bed.startLsProcess()
+  t.match(await second.bankStatus('044'), { state: 'quarantined' })
+  await second.stop()
+  const io = createRecordingIo()
+  const dir = join(bed.dir, 'ls', 'store.audit')
+  await runProgram(io, ['audit', 'verify', dir, '--identity', bed.node('lsd').pin, '--json'], '0.0.0-test')
+  t.match(JSON.parse(io.out), { ok: true, isClosed: true, findings: [] })
+  const tail = createRecordingIo()
+  await runProgram(tail, ['audit', 'tail', dir, '--json'], '0.0.0-test')
+  const events = tail.out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).event as string)
+  t.strictSame(
+    events.filter((event) => ['started', 'quarantined', 'recovered', 'stopped'].includes(event)),
+    ['started', 'quarantined', 'recovered', 'started', 'stopped'],
+  )
+})

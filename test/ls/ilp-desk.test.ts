@@ -105,6 +105,28 @@ t.test('SEC-6 an answer without its proof says neither that money moved nor that
   }
 })
 
+t.test(
+  'SEC-12 wrong fulfilments put a bank in quarantine, unless it was the app that brought the packet',
+  async (t) => {
+    const wrong = { meta: encodeMap({ ilp: { fulfilment: Buffer.alloc(32, 7) } }) }
+    const ask = async (harness: SwitchHarness, ilp?: object) => {
+      harness.ask('044', { method: 'transfer', ...(ilp === undefined ? {} : { ilp }) })
+      await harness.clock.advance(LATENCY_MS)
+    }
+    const byApp = await connected(t)
+    byApp.node('044').answer = () => wrong
+    for (let n = 0; n < 20; n++) await ask(byApp, brought(byApp).ilp)
+    t.equal(byApp.link('044').state.name, 'connected', 'an app can bring a condition that no bank fulfils')
+
+    const byLs = await connected(t, { isShared: true })
+    byLs.node('044').answer = () => wrong
+    for (let n = 0; n < 5; n++) await ask(byLs)
+    t.match(byLs.link('044').state, { name: 'quarantined', reason: '5 times bad-fulfilment within 600 s', by: 'rule' })
+    t.match(byLs.audit.of('quarantined'), [{ bankCode: '044', by: { via: 'rule' } }])
+    t.equal(byLs.audit.of('evidence').length, 5)
+  },
+)
+
 t.test('SEC-6 an answer that is not ok needs no proof', async (t) => {
   const harness = await connected(t)
   harness.node('044').answer = () => ({ status: ResponseStatus.failed, payload: encodePayload({ code: 'X' }) })
