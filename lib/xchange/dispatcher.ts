@@ -19,7 +19,7 @@ import {
 import { Admission } from './admission.ts'
 import { Execution, type Respond } from './execution.ts'
 import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handler.ts'
-import type { IlpReceiver } from './ilp-receiver.ts'
+import { fulfilmentIn, type IlpReceiver, isOfAnotherPacket } from './ilp-receiver.ts'
 import {
   type BeginResult,
   type KnownKey,
@@ -252,7 +252,7 @@ class OnceOnlyDispatcher implements Dispatcher {
     const { key } = execution.request
     const recent = this.#recent.find(key, execution.request)
     if (recent !== undefined) {
-      this.#settle(execution, this.#responseFor(recent))
+      this.#settle(execution, this.#responseFor(recent, execution.request))
       return
     }
     whenSettled(
@@ -277,7 +277,10 @@ class OnceOnlyDispatcher implements Dispatcher {
   #joinTwin(twin: Execution, request: RequestRecord, respond: Respond): void {
     if (!twin.digest.equals(requestDigest(request))) {
       this.#send(respond, request.id, this.#responses.refused('DUPLICATE_MISMATCH'))
-    } else if (twin.repetitionsWaiting >= this.#maxRepetitionsWaiting) {
+    } else if (
+      twin.repetitionsWaiting >= this.#maxRepetitionsWaiting ||
+      isOfAnotherPacket(request, twin.ilp?.fulfilment)
+    ) {
       this.#send(respond, request.id, this.#responses.inDoubt)
     } else {
       twin.addRepetition(request.id, respond)
@@ -290,7 +293,7 @@ class OnceOnlyDispatcher implements Dispatcher {
       (known) => {
         if (known?.kind === 'inDoubt' && code === 'DEADLINE_EXCEEDED' && this.#settleDoubt(request, respond, origin))
           return
-        const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known)
+        const response = known === undefined ? this.#responses.refused(code) : this.#responseFor(known, request)
         this.#send(respond, request.id, response)
       },
       (error) => {
@@ -320,8 +323,12 @@ class OnceOnlyDispatcher implements Dispatcher {
   }
 
   /** Without running anything. What runs elsewhere on the same table is in doubt for us. */
-  #responseFor(known: KnownKey): StoredResponse {
-    if (known.kind === 'done') return known.response
+  #responseFor(known: KnownKey, request: RequestRecord): StoredResponse {
+    if (known.kind === 'done') {
+      // Not refused: the key was executed. LS would take the proof of another packet for a forgery.
+      const isProofOfAnother = isOfAnotherPacket(request, fulfilmentIn(known.response.meta))
+      return isProofOfAnother ? this.#responses.inDoubt : known.response
+    }
     return known.kind === 'mismatch' ? this.#responses.refused('DUPLICATE_MISMATCH') : this.#responses.inDoubt
   }
 
@@ -331,7 +338,7 @@ class OnceOnlyDispatcher implements Dispatcher {
         next: () => this.#run(execution),
         failed: () => this.#releaseAndRefuse(execution, 'BAD_REQUEST'),
       })
-    } else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result))
+    } else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result, execution.request))
     else if (execution.route.inquire === undefined) this.#finish(execution, this.#responses.inDoubt)
     else {
       const { inquire } = execution.route

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { RequestRecord } from '../frames/index.ts'
+import { decodeMeta, type RequestRecord } from '../frames/index.ts'
 import {
   fulfilmentOfPayment,
   fulfilmentOfTransaction,
@@ -94,6 +94,33 @@ export class IlpReceiver {
       named.method === method &&
       named.bankCode === this.#bankCode
     if (!isOurs) throw new LsxError('FULFILMENT_INVALID', 'the ILP packet was made for another request')
+  }
+}
+
+/**
+ * Whether a fulfilment that belongs to the request's key is of another packet than the one that the request brings now.
+ * It was asked for twice, with different terms: the answer to the first proves nothing to the second.
+ *
+ * @param fulfilment of the answer, or undefined where it has none
+ */
+export function isOfAnotherPacket({ meta }: RequestRecord, fulfilment: unknown): boolean {
+  if (meta === undefined || !Buffer.isBuffer(fulfilment)) return false
+  const condition = bytesIn(meta, 'condition')
+  return condition !== undefined && !isFulfilled(condition, fulfilment)
+}
+
+/** Of a stored answer. */
+export function fulfilmentIn(meta: Buffer | undefined): Buffer | undefined {
+  return meta === undefined ? undefined : bytesIn(meta, 'fulfilment')
+}
+
+function bytesIn(meta: Buffer, name: string): Buffer | undefined {
+  try {
+    const { ilp } = decodeMeta(meta)
+    const value: unknown = (ilp as Record<string, unknown> | undefined)?.[name]
+    return Buffer.isBuffer(value) ? value : undefined
+  } catch {
+    return undefined
   }
 }
 

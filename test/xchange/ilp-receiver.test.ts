@@ -148,6 +148,28 @@ t.test('SEC-6 a repeated key gets its stored fulfilment, whatever its packet say
   t.equal(runs, 1)
 })
 
+t.test('SEC-6 to a repetition with another packet the stored fulfilment is not passed off as its proof', async (t) => {
+  let finish: () => void = () => {}
+  const held = new Promise<number>((resolve) => {
+    finish = () => resolve(1)
+  })
+  const bank = new Bank(() => held)
+  const [one, other] = [bank.ilp({ transaction: '{"amount":1}' }), bank.ilp({ transaction: '{"amount":2}' })]
+  const running = bank.transfer({ key: 'k', meta: one.meta })
+  const joined = await bank.transfer({ key: 'k', id: 2, meta: other.meta })
+  finish()
+  await running
+  await bank.clock.advance(1)
+  const stored = await bank.transfer({ key: 'k', id: 3, meta: other.meta })
+  bank.dispatcher.stop()
+  const refused = await bank.transfer({ key: 'k', id: 4, meta: other.meta })
+  for (const response of [joined, stored, refused]) {
+    t.equal(response.status, ResponseStatus.inDoubt, 'not refused either: the key was executed')
+    t.equal(fulfilOf(response), undefined)
+  }
+  t.strictSame(fulfilOf(await bank.transfer({ key: 'k', id: 5, meta: one.meta }))?.fulfilment, one.pair.fulfilment)
+})
+
 t.test('SEC-6 the expiry is the deadline of the handler where it comes first', async (t) => {
   const deadlines: number[] = []
   const bank = new Bank((_payload, context) => {

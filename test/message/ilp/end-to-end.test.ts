@@ -133,3 +133,14 @@ t.test('SEC-6 no secret, fulfilment or packet is in the logs', async (t) => {
     t.notOk(text.includes(secretText))
   }
 })
+
+t.test('SEC-12 an app that asks with one key for two amounts cannot have the bank taken for a forger', async (t) => {
+  const { ls } = await start(t, { isShared: true })
+  const asked = { to: '044', method: 'pid', payload: {}, key: 'one-key' }
+  t.match(await ls.ask({ ...asked, ilp: { amount: 1n } }), { outcome: 'answered' })
+  for (const amount of [2n, 3n, 4n, 5n, 6n, 7n])
+    t.match(await ls.ask({ ...asked, ilp: { amount } }), { outcome: 'in-doubt' })
+  t.equal((await ls.bankStatus('044')).state, 'connected')
+  const again = await ls.ask({ ...asked, ilp: { amount: 1n } })
+  t.equal(again.outcome, 'answered', 'the packet that was executed is proven again')
+})
