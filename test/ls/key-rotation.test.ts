@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { rotateCertificate } from '../../lib/certs/index.ts'
@@ -233,3 +233,18 @@ t.test(
     t.match(await ls.ask({ to: '044', method: 'echo', payload: 'b', key: 'once' }), { code: 'DUPLICATE_MISMATCH' })
   },
 )
+
+t.test('SEC-10 a daemon does not start while a next or retired key of its own is open to others', async (t) => {
+  const bed = await testBed(t, { banks: ONE_BANK })
+  const ring = identityRing(bed.node('lsd').identityFile)
+  ring.prepare(Date.now())
+  for (const state of ['next', 'retired']) {
+    if (state === 'retired') ring.activate(Date.now())
+    const file = ring.look().find((key) => key.state === state)?.file ?? ''
+    chmodSync(file, 0o640)
+    await t.rejects(bed.startLs({ name: `loose-${state}` }), { code: 'REFUSED', message: /open to other users/ }, state)
+    chmodSync(file, 0o600)
+  }
+  const ls = await bed.startLs({ name: 'tight' })
+  t.equal(((await ls.admin('keys')) as { keys: unknown[] }).keys.length, 3)
+})
