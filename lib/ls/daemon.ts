@@ -509,7 +509,7 @@ export class LsDaemon {
       config: config.keys,
       store: this.#store,
       tokenKeys: context.tokenKeys,
-      rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
+      rotateTokenKeyEveryMs: () => context.config.tokens.rotateKeyEveryMs,
       onIdentity: () => this.#takeIdentity(loadIdentity(config)),
       onJws: () => context.signing?.reload(),
       onEvent: (facts) => context.audit.record({ event: 'key-rotated', by: { via: 'daemon' }, facts }),

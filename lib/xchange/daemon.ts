@@ -278,7 +278,7 @@ export class XchangeDaemon {
       config: config.keys,
       store,
       tokenKeys: tokens.keys,
-      rotateTokenKeyEveryMs: config.tokens.rotateKeyEveryMs,
+      rotateTokenKeyEveryMs: () => config.tokens.rotateKeyEveryMs,
       onIdentity: () => this.#takeIdentity(loadIdentity(config)),
       onJws: () => this.#signing?.reload(),
       onEvent: (facts) => audit.record({ event: 'key-rotated', by: { via: 'daemon' }, facts }),

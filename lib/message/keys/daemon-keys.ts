@@ -13,7 +13,8 @@ export interface DaemonKeysOptions {
   readonly config: KeysConfig
   readonly store: TransactionalStore
   readonly tokenKeys: TokenKeys
-  readonly rotateTokenKeyEveryMs: number
+  /** Asked for each time. */
+  readonly rotateTokenKeyEveryMs: () => number
   /** The identity file is another one now: proves it in a new kx. */
   readonly onIdentity: () => void
   /** The JWS key file is another one now. */
@@ -142,6 +143,6 @@ export class DaemonKeys implements Service {
   #armTokenTimer(): void {
     const { clock, rotateTokenKeyEveryMs } = this.#options
     if (this.#tokenTimer !== undefined) clock.cancelTimer(this.#tokenTimer)
-    this.#tokenTimer = clock.startTimer(rotateTokenKeyEveryMs, () => void this.rotateTokenKey())
+    this.#tokenTimer = clock.startTimer(rotateTokenKeyEveryMs(), () => void this.rotateTokenKey())
   }
 }
