@@ -32,7 +32,8 @@ export function jwsKeyKind({ party, directory, algorithm }: JwsKeyPlaces): KeyKi
     const before = existsSync(publicFile)
       ? parsePublicJwk(readPublicFile(publicFile), { party, keyId, file: publicFile })
       : undefined
-    const { notBeforeMs = before?.notBeforeMs, notAfterMs = before?.notAfterMs } = times
+    const { notBeforeMs = before?.notBeforeMs } = times
+    const notAfterMs = earlier(before?.notAfterMs, times.notAfterMs)
     const used = signingKey(key, { party, algorithm })
     const jwk = publicJwk(key, {
       keyId,
@@ -56,6 +57,12 @@ export function jwsKeyKind({ party, directory, algorithm }: JwsKeyPlaces): KeyKi
 }
 
 const CLOCK_MS = 300_000
+
+/** An end that somebody has set, of a key that was stolen for one, is never moved further away. */
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  if (one === undefined || other === undefined) return one ?? other
+  return Math.min(one, other)
+}
 
 function parse(content: Buffer, file: string): KeyObject {
   try {

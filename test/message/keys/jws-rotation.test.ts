@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { createSigningKeyFiles, loadSigningKey, parsePublicJwk } from '../../../lib/message/jws/index.ts'
@@ -43,6 +43,29 @@ for (const algorithm of ['EdDSA', 'ES256'] as const)
       t.match(published(signing.keyId), { notBeforeMs: NOW_MS + HOUR_MS - 300_000, notAfterMs: undefined })
     },
   )
+
+t.test('SEC-10 the end of a stolen key is not moved by the rotation that replaces it', async (t) => {
+  const dir = t.testdir({})
+  const [keyFile, directory] = [join(dir, 'signing.key'), join(dir, 'keys')]
+  const first = createSigningKeyFiles({ keyFile, directory, party: '044', algorithm: 'EdDSA' })
+  const { jws } = partyRings({
+    identityKeyFile: join(dir, 'identity.key'),
+    storeKeyFile: join(dir, 'store.key'),
+    signing: { party: '044', directory, keyFile },
+    keys: { identityDays: 1, jwsDays: 1, storeDays: 1, overlapDays: 7, automatic: [] },
+  })
+  const file = join(directory, '044', `${first.keyId}.json`)
+  const stolenAtMs = NOW_MS - HOUR_MS
+  const jwk = { ...JSON.parse(readFileSync(file, 'utf8')), exp: stolenAtMs / 1_000 }
+  writeFileSync(file, JSON.stringify(jwk))
+  jws?.prepare(NOW_MS)
+  jws?.activate(NOW_MS)
+  t.equal(
+    parsePublicJwk(readFileSync(file), { party: '044', keyId: first.keyId, file }).notAfterMs,
+    stolenAtMs,
+    'what the thief signed since is not valid after all',
+  )
+})
 
 t.test('SEC-10 a signing key whose name is fixed is not rotated', async (t) => {
   const places = { identityKeyFile: 'a.key', storeKeyFile: 'b.key' }
