@@ -110,10 +110,15 @@ export class LsSigning<R extends SignableRequest> {
         keepsEvidence: this.#keepsEvidence(request),
       })),
     )
+    let kept: Set<R> | undefined
     return verdicts.map(({ error, signed }, index) => {
       const { request, response } = answers[index] ?? {}
       if (error !== undefined) return { error: ofRequest(error, request), signed, meta: undefined }
-      if (request !== undefined && signed?.evidence !== undefined) this.#onProven(request, signed)
+      // Once for each: a bank that repeats its answer in a frame must not fill the disk with it.
+      if (request !== undefined && signed?.evidence !== undefined && kept?.has(request) !== true) {
+        kept = (kept ?? new Set()).add(request)
+        this.#onProven(request, signed)
+      }
       return { error, signed, meta: withoutSignature(response?.meta) }
     })
   }

@@ -235,3 +235,21 @@ for (const mode of ['batch', 'each'] as const) {
     t.equal(taken(atXchange, asRequests), 0, 'a signature of a response is none of a request')
   })
 }
+
+t.test('SEC-5 an answer that a bank repeats in a frame is kept as evidence once', async (t) => {
+  const clock = new VirtualClock()
+  const keys = keysOf(verificationKey(ls), verificationKey(bank))
+  const options = { mode: 'batch', policy: 'required', keys, cache: new VerificationCache({ clock }), clock } as const
+  const kept: string[] = []
+  const evidence = { isWanted: () => true, onProven: ({ key }: Origin) => void kept.push(key) }
+  const atLs = new LsSigning<Origin>({ ...options, bankCode: '044', key: () => ls, evidence })
+  const atXchange = new XchangeSigning({ ...options, bankCode: '044', key: () => bank, lsParty: 'ls' })
+  const answered = { key: 'k-1', method: 'transfer', messageHash: '' }
+  const request: Origin = { key: 'k-1', method: 'transfer', signed: undefined }
+  const batch = atXchange.newBatch(65_508, () => SESSION)
+  for (let time = 0; time < 5; time++)
+    batch.append({ id: 1, status: 0, payload: Buffer.from('done'), meta: undefined, answered })
+  const answers = decodeResponseBatch(Buffer.from(batch.take())).map((response) => ({ request, response }))
+  t.ok(atLs.verify(answers, SESSION).every(({ error }) => error === undefined))
+  t.strictSame(kept, ['k-1'])
+})
