@@ -5,6 +5,7 @@ import {
   type KeyFinder,
   MessageDirection,
   type MessageEvidence,
+  parseJsonObject,
   publicJwk,
   readMessage,
   type VerificationKey,
@@ -69,12 +70,9 @@ export function evidenceFile(
 
 /** @throws LsxError BAD_REQUEST for what is no evidence file */
 export function parseEvidenceFile(text: string): EvidenceFile {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    throw new LsxError('BAD_REQUEST', 'the file is not JSON')
-  }
+  // A name that stands twice says one thing to a reader and another to us.
+  const value = parseJsonObject(Buffer.from(text))
+  if (typeof value === 'string') throw new LsxError('BAD_REQUEST', `the file cannot be read: ${value}`)
   const parsed = fileSchema.safeParse(value)
   if (parsed.success) return parsed.data
   const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`)

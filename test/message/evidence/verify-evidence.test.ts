@@ -171,3 +171,12 @@ t.test('SEC-5 what is no evidence file is told apart from evidence that is not g
   ])
     t.throws(() => parseEvidenceFile(text), { code: 'BAD_REQUEST' }, text.slice(0, 40))
 })
+
+t.test('SEC-5 a file that says a thing twice is not read: its reader might believe the other one', async (t) => {
+  const text = JSON.stringify(exported('batch'))
+  const doubled = text.replace('"facts":{', '"facts":{"payload":"bm90aGluZyBvZiB0aGUga2luZA==","status":1,')
+  t.throws(() => parseEvidenceFile(doubled), { code: 'BAD_REQUEST', message: /twice/ })
+  const outer = text.replace('"key":"k-2"', '"key":"k-1","key":"k-2"')
+  t.throws(() => parseEvidenceFile(outer), { code: 'BAD_REQUEST', message: /twice/ })
+  t.throws(() => parseEvidenceFile('['), { code: 'BAD_REQUEST' })
+})
