@@ -53,7 +53,7 @@ export function parseBenchArguments(argv: readonly string[]): BenchOptions | { r
       },
     })
     const { quick } = values
-    const seconds = number('seconds', values.seconds ?? (quick ? '0.5' : '2'), { from: 0.05, to: 600 })
+    const seconds = number('seconds', values.seconds ?? (quick ? '0.35' : '2'), { from: 0.05, to: 600 })
     return {
       help: values.help,
       mode: values.rekey ? 'rekey' : values.kx ? 'kx' : 'compare',
