@@ -94,6 +94,23 @@ t.test('SEC-12 echoes of another session put a bank in quarantine', async (t) =>
   t.match(first, { bankCode: DIALLING_FAKE, facts: { code: 'session-mixup', during: 'echo' } })
 })
 
+t.test("SEC-12 another identity in a kx over the live channel counts, for the channel is the bank's", async (t) => {
+  const stage = await stageOf(t)
+  const { ls, bed } = stage
+  const other = await bed.pki.issue('xchange', DIALLING_FAKE, { folder: 'other' })
+  const fake = await stage.keyedAsBank(DIALLING_FAKE)
+  const { mark } = ls.log
+  for (let n = 0; n < 3; n++) {
+    const seen = ls.log.mark
+    await ls.admin('rekey', { bank: DIALLING_FAKE })
+    const node = { node: other, bankCode: DIALLING_FAKE, lsPin: bed.node('lsd').pin, epoch: 2 }
+    fake.socket.send(new FakeXchange(fake.socket, node).answerInitKx(await fake.nextKxFrame()))
+    await ls.log.until({ bankCode: DIALLING_FAKE, code: 'IDENTITY_DENIED' }, { mark: seen })
+  }
+  await ls.log.until({ bankCode: DIALLING_FAKE, to: 'quarantined' }, { mark })
+  t.match((await ls.bankStatus(DIALLING_FAKE)).quarantine, { reason: '3 times session-mixup within 600 s' })
+})
+
 t.test('SEC-12 whoever has not proven to be the bank cannot bring it into quarantine', async (t) => {
   const stage = await stageOf(t)
   const { ls, bed } = stage
