@@ -584,10 +584,8 @@ function evidenceKeeper(
   if (evidence === undefined) return undefined
   return {
     isWanted: (request) => request.durable || config.evidence.keep === 'all',
-    onProven: ({ key, signed }, { evidence: response }) => {
-      if (response !== undefined)
-        evidence.keep({ key, bankCode, keptAtMs: clock.nowMs(), request: signed?.evidence, response })
-    },
+    onProven: ({ key }, { sent, answered }) =>
+      evidence.keep({ key, bankCode, keptAtMs: clock.nowMs(), request: sent, response: answered }),
   }
 }
 

@@ -1,6 +1,6 @@
 import { ChannelRequest } from '../channel/index.ts'
 import { conditionOf, type IlpTerms } from '../message/ilp/index.ts'
-import type { SignedMessage } from '../message/jws/index.ts'
+import type { SignedRequest } from '../message/jws/index.ts'
 import type { ErrorCode } from '../runtime/index.ts'
 
 /** Who asked: the part of an app's connection that routing needs. */
@@ -79,8 +79,8 @@ export class RoutedRequest extends ChannelRequest {
   readonly acceptedAtMs: number
   readonly durable: boolean
   readonly ilp: RequestIlp | undefined
-  /** What was signed of it, the last time that it was sent. */
-  signed: SignedMessage | undefined = undefined
+  /** What was signed of it, each time that it was sent, the newest last. */
+  signed: readonly SignedRequest[] | undefined = undefined
   #state: 'open' | 'inDoubt' | 'settled' = 'open'
   #settlement: Settlement | undefined
   /** Who asked, which is one as a rule; whoever asked again with the same key is among `#joined`. */

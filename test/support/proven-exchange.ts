@@ -38,16 +38,8 @@ export function provenExchanges(options: ExchangeOptions): EvidenceRecord[] {
     key: () => ls,
     evidence: {
       isWanted: () => true,
-      onProven: (request, response) => {
-        const signed = request.signed as { evidence?: EvidenceRecord['request'] } | undefined
-        if (response.evidence === undefined) return
-        records.push({
-          key: request.key,
-          bankCode: bank.party,
-          keptAtMs: clock.nowMs(),
-          request: signed?.evidence,
-          response: response.evidence,
-        })
+      onProven: ({ key }, { sent, answered }) => {
+        records.push({ key, bankCode: bank.party, keptAtMs: clock.nowMs(), request: sent, response: answered })
       },
     },
   })

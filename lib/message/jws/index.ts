@@ -9,6 +9,7 @@ export {
   type AnswerVerdict,
   type ChannelSigningOptions,
   type EvidenceKeeper,
+  type ExchangeProof,
   LsSigning,
   MAX_SKEW_MS,
 } from './ls-signing.ts'
@@ -16,7 +17,13 @@ export { MessageDirection } from './message.ts'
 export { type ReadMessage, readMessage } from './message-reader.ts'
 export type { VerifyPolicy } from './message-verifier.ts'
 export { checkParty, isKeyId, isParty } from './names.ts'
-export type { AnsweredRequest, OutgoingRequest, OutgoingResponse, SignableRequest } from './record-forms.ts'
+export type {
+  AnsweredRequest,
+  OutgoingRequest,
+  OutgoingResponse,
+  SignableRequest,
+  SignedRequest,
+} from './record-forms.ts'
 export type { MessageEvidence, SignedMessage, SigningMode } from './signing-batch.ts'
 export {
   type BankSigningConfig,

@@ -6,8 +6,14 @@ import { MessageDirection } from './message.ts'
 import { MessageVerifier, type VerifyPolicy } from './message-verifier.ts'
 import { metaGrowth, withoutSignature } from './meta-signature.ts'
 import { MAX_KEY_ID_BYTES } from './names.ts'
-import { type OutgoingRequest, requestForm, type SignableRequest } from './record-forms.ts'
-import { type OutgoingBatch, type SignedMessage, SigningBatch, type SigningMode } from './signing-batch.ts'
+import { type OutgoingRequest, requestForm, type SignableRequest, type SignedRequest } from './record-forms.ts'
+import {
+  type MessageEvidence,
+  type OutgoingBatch,
+  type SignedMessage,
+  SigningBatch,
+  type SigningMode,
+} from './signing-batch.ts'
 import type { SigningKey } from './signing-key.ts'
 import type { VerificationCache } from './verification-cache.ts'
 
@@ -50,12 +56,18 @@ export interface AnswerVerdict {
   readonly meta: Buffer | undefined
 }
 
+/** The signed messages of an exchange. */
+export interface ExchangeProof {
+  readonly sent: MessageEvidence | undefined
+  readonly answered: MessageEvidence
+}
+
 /** Who keeps the signed messages of an exchange. */
 export interface EvidenceKeeper<R> {
   /** Asked when a request is signed, and again when its response has come. */
   isWanted(request: R): boolean
-  /** The response was verified; what was signed of the request is in `request.signed`. */
-  onProven(request: R, response: SignedMessage): void
+  /** The response was verified. `sent` is missing where the request was not signed. */
+  onProven(request: R, proof: ExchangeProof): void
 }
 
 /** LS's part in the signatures of one bank's channel: signs requests as LS, and verifies that responses are the bank's. */
@@ -64,7 +76,7 @@ export class LsSigning<R extends SignableRequest> {
   readonly growthBytes: number
   readonly #options: ChannelSigningOptions
   readonly #keepsEvidence: (request: R) => boolean
-  readonly #onProven: (request: R, response: SignedMessage) => void
+  readonly #onProven: (request: R, proof: ExchangeProof) => void
   readonly #verifier: MessageVerifier
 
   constructor(options: ChannelSigningOptions & { readonly evidence?: EvidenceKeeper<R> | undefined }) {
@@ -72,7 +84,7 @@ export class LsSigning<R extends SignableRequest> {
     this.growthBytes = signatureRoom(options)
     const { evidence } = options
     this.#keepsEvidence = (request) => evidence?.isWanted(request) ?? false
-    this.#onProven = (request, response) => evidence?.onProven(request, response)
+    this.#onProven = (request, proof) => evidence?.onProven(request, proof)
     this.#verifier = new MessageVerifier({ ...options, maxSkewMs: options.maxSkewMs ?? MAX_SKEW_MS })
   }
 
@@ -104,7 +116,7 @@ export class LsSigning<R extends SignableRequest> {
         detail: response.status,
         key: request.key,
         method: request.method,
-        requestHash: request.signed?.hash ?? '',
+        requestHash: sentAs(request, response)?.hash ?? '',
         payload: response.payload,
         meta: response.meta,
         keepsEvidence: this.#keepsEvidence(request),
@@ -114,10 +126,11 @@ export class LsSigning<R extends SignableRequest> {
     return verdicts.map(({ error, signed }, index) => {
       const { request, response } = answers[index] ?? {}
       if (error !== undefined) return { error: ofRequest(error, request), signed, meta: undefined }
+      const isFirst = request !== undefined && kept?.has(request) !== true
       // Once for each: a bank that repeats its answer in a frame must not fill the disk with it.
-      if (request !== undefined && signed?.evidence !== undefined && kept?.has(request) !== true) {
+      if (isFirst && response !== undefined && signed?.evidence !== undefined) {
         kept = (kept ?? new Set()).add(request)
-        this.#onProven(request, signed)
+        this.#onProven(request, { sent: sentAs(request, response)?.evidence, answered: signed.evidence })
       }
       return { error, signed, meta: withoutSignature(response?.meta) }
     })
@@ -125,6 +138,11 @@ export class LsSigning<R extends SignableRequest> {
 }
 
 const NOT_LOOKED_AT = { error: undefined, signed: undefined }
+
+/** The sending that this response answers. */
+function sentAs({ signed }: SignableRequest, { id }: ResponseRecord): SignedRequest | undefined {
+  return signed?.findLast(({ recordId }) => recordId === id)
+}
 
 function ofRequest(error: LsxError, request: SignableRequest | undefined): LsxError {
   const facts = { ...error.facts, idempotencyKey: request?.key, method: request?.method }

@@ -14,9 +14,18 @@ import type { RecordForm, SignedMessage } from './signing-batch.ts'
 export interface SignableRequest {
   readonly key: string
   readonly method: string
-  /** What was signed of it, the last time that it was sent. */
-  signed: SignedMessage | undefined
+  /** What was signed of it, each time that it was sent, the newest last. */
+  signed: readonly SignedRequest[] | undefined
 }
+
+/** One sending of a request. */
+export interface SignedRequest extends SignedMessage {
+  /** Of its record: an answer names it. */
+  readonly recordId: number
+}
+
+/** A request that is sent again on the same channel may still be answered under its older ids; more are forgotten. */
+const SENDINGS_KEPT = 4
 
 export interface OutgoingRequest<R> extends RequestRecord {
   readonly origin: R
@@ -63,8 +72,9 @@ export function requestForm<R extends SignableRequest>(
       origin,
     }),
     keepsEvidence: ({ origin }) => keepsEvidence(origin),
-    onSigned: ({ origin }, signed) => {
-      origin.signed = signed
+    onSigned: ({ id, origin }, signed) => {
+      const before = origin.signed ?? []
+      origin.signed = [...before.slice(1 - SENDINGS_KEPT), { ...signed, recordId: id }]
     },
   }
 }

@@ -159,8 +159,9 @@ export class SigningBatch<R extends { readonly meta: Buffer | undefined }> imple
     this.#jwsBytes = 0
     const sessionId = this.#sessionId()
     const key = this.#key
-    if (waiting.length === 0 || sessionId === undefined || key === undefined)
-      throw new LsxError('INTERNAL', 'a batch was taken that is empty or has no session')
+    if (waiting.length === 0 || key === undefined) throw new LsxError('INTERNAL', 'an empty batch was taken')
+    // The channel is over, and nothing will be sent: there is nothing to sign for.
+    if (sessionId === undefined) return this.#encode(waiting.map(({ record }) => record))
     const context: MessageContext = {
       direction: this.#form.direction,
       party: key.party,
@@ -169,9 +170,12 @@ export class SigningBatch<R extends { readonly meta: Buffer | undefined }> imple
     }
     const signed = { context, key, timeMs: this.#nowMs() }
     const metas = this.#mode === 'batch' ? this.#signBatch(waiting, signed) : this.#signEach(waiting, signed)
-    for (const [index, { record }] of waiting.entries()) {
-      if (!this.#encoder.append(this.#form.withMeta(record, metas[index] as Buffer)))
-        throw new LsxError('INTERNAL', 'a signed batch does not fit into its frame')
+    return this.#encode(waiting.map(({ record }, index) => this.#form.withMeta(record, metas[index] as Buffer)))
+  }
+
+  #encode(records: readonly R[]): Buffer {
+    for (const record of records) {
+      if (!this.#encoder.append(record)) throw new LsxError('INTERNAL', 'a signed batch does not fit into its frame')
     }
     return this.#encoder.take()
   }

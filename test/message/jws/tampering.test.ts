@@ -7,7 +7,13 @@ import {
   type RequestRecord,
   type ResponseRecord,
 } from '../../../lib/frames/index.ts'
-import { LsSigning, type SigningMode, VerificationCache, XchangeSigning } from '../../../lib/message/jws/index.ts'
+import {
+  LsSigning,
+  type SignedRequest,
+  type SigningMode,
+  VerificationCache,
+  XchangeSigning,
+} from '../../../lib/message/jws/index.ts'
 import { keysOf, seededKey, verificationKey } from '../../support/signing-keys.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
@@ -20,7 +26,7 @@ const otherBank = seededKey('058')
 interface Origin {
   readonly key: string
   readonly method: string
-  signed: { hash: string; party: string; keyId: string; timeMs: number; evidence: undefined } | undefined
+  signed: readonly SignedRequest[] | undefined
 }
 
 /** Both ends of a channel whose messages are signed, with three requests on their way. */
@@ -46,6 +52,11 @@ function stage(mode: SigningMode, changes: { bankCode?: string; verifierBank?: s
   }
   const requests = decodeRequestBatch(Buffer.from(batch.take()))
   return { clock, atLs, atXchange, origins, requests, bankCode }
+}
+
+/** As if this had been sent under that id. */
+function sentAs(recordId: number, origin: Origin | undefined): readonly SignedRequest[] {
+  return (origin?.signed ?? []).map((sent) => ({ ...sent, recordId }))
 }
 
 /** How many of these the xchange takes. */
@@ -223,7 +234,7 @@ for (const mode of ['batch', 'each'] as const) {
       'to a request that was not signed',
     )
     t.equal(
-      believed([first], [{ ...(origins[0] as Origin), signed: origins[1]?.signed }]),
+      believed([first], [{ ...(origins[0] as Origin), signed: sentAs(1, origins[1]) }]),
       0,
       'to a request of the same key and another content',
     )
@@ -252,4 +263,36 @@ t.test('SEC-5 an answer that a bank repeats in a frame is kept as evidence once'
   const answers = decodeResponseBatch(Buffer.from(batch.take())).map((response) => ({ request, response }))
   t.ok(atLs.verify(answers, SESSION).every(({ error }) => error === undefined))
   t.strictSame(kept, ['k-1'])
+})
+
+t.test('SEC-3 a request that was sent again on the same channel may be answered under either id', async (t) => {
+  const { atLs, atXchange, origins, requests } = stage('batch')
+  const [origin] = origins
+  const [first] = requests
+  if (origin === undefined || first === undefined) throw new Error('there are requests')
+  const send = (id: number) => {
+    const batch = atLs.newBatch(65_508, () => SESSION)
+    const { key, method } = origin
+    batch.append({ id, key, method, budgetMs: 0, payload: first.payload, meta: undefined, origin })
+    return decodeRequestBatch(Buffer.from(batch.take()))
+  }
+  const answer = (id: number, received: readonly RequestRecord[]) => {
+    const batch = atXchange.newBatch(65_508, () => SESSION)
+    const [verdict] = atXchange.verify(received, SESSION)
+    if (verdict === undefined) throw new Error('there is a verdict')
+    batch.append({ id, status: 0, payload: Buffer.from('late'), meta: undefined, answered: verdict.answered })
+    return decodeResponseBatch(Buffer.from(batch.take()))
+  }
+  const isBelieved = (responses: readonly ResponseRecord[]) =>
+    atLs.verify(
+      responses.map((response) => ({ response, request: origin })),
+      SESSION,
+    )[0]?.error === undefined
+  const again = send(9)
+  t.ok(isBelieved(answer(1, [first])), 'the first sending, though there was a second')
+  t.ok(isBelieved(answer(9, again)), 'the second')
+  t.notOk(isBelieved(answer(9, [first])), 'but not the one under the id of the other')
+  for (const id of [10, 11, 12, 13]) send(id)
+  t.notOk(isBelieved(answer(9, again)), 'old sendings are forgotten')
+  t.equal(origin.signed?.length, 4)
 })

@@ -88,8 +88,15 @@ for (const mode of ['batch', 'each'] as const) {
           batch.append({ id, status, payload, meta: entriesAsMeta(message.metaEntries), answered })
           const response = { id, status, payload, meta: hex(message.meta) }
           expected.append(response)
-          const signed = { hash: answered.messageHash, party: 'ls', keyId: '', timeMs: 0, evidence: undefined }
-          return { response, request: { key, method, signed } }
+          const sent = {
+            hash: answered.messageHash,
+            party: 'ls',
+            keyId: '',
+            timeMs: 0,
+            evidence: undefined,
+            recordId: id,
+          }
+          return { response, request: { key, method, signed: [sent] } }
         })
         t.equal(batch.take().toString('hex'), expected.take().toString('hex'))
         const verifier = new LsSigning({ ...options, mode, key: () => ls })
