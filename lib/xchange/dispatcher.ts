@@ -22,6 +22,7 @@ import { type HandlerError, handlerEndingOf, type InquiryAnswer } from './handle
 import { fulfilmentIn, type IlpReceiver, isOfAnotherPacket } from './ilp-receiver.ts'
 import {
   type BeginResult,
+  isSameRequest,
   type KnownKey,
   type MaybePromise,
   type OnceOnlyTable,
@@ -275,7 +276,7 @@ class OnceOnlyDispatcher implements Dispatcher {
 
   /** A repetition of a key that runs here waits for the same answer. */
   #joinTwin(twin: Execution, request: RequestRecord, respond: Respond): void {
-    if (!twin.digest.equals(requestDigest(request))) {
+    if (!isSameRequest(twin.digest, requestDigest(request))) {
       this.#send(respond, request.id, this.#responses.refused('DUPLICATE_MISMATCH'))
     } else if (
       twin.repetitionsWaiting >= this.#maxRepetitionsWaiting ||
@@ -339,7 +340,8 @@ class OnceOnlyDispatcher implements Dispatcher {
         failed: () => this.#releaseAndRefuse(execution, 'BAD_REQUEST'),
       })
     } else if (result.kind !== 'inDoubt') this.#settle(execution, this.#responseFor(result, execution.request))
-    else if (execution.route.inquire === undefined) this.#finish(execution, this.#responses.inDoubt)
+    else if (execution.route.inquire === undefined || result.isOtherPacket === true)
+      this.#finish(execution, this.#responses.inDoubt)
     else {
       const { inquire } = execution.route
       this.#open(execution, {

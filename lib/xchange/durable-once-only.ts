@@ -6,7 +6,14 @@ import { Pruner, SizeBound, type TransactionalStore, type TransactionalTable } f
 import { type KeyHash, KeyIndex, type Place } from './key-index.ts'
 import { type KeyGroup, KeyLog } from './key-log.ts'
 import { type KeyMemory, type KeyRecord, MEMORY_ID_BYTES, validateKeyMemory } from './key-record.ts'
-import type { BeginResult, KnownKey, OnceOnlyTable, StoredResponse } from './once-only.ts'
+import {
+  type BeginResult,
+  inDoubtOf,
+  isSameRequest,
+  type KnownKey,
+  type OnceOnlyTable,
+  type StoredResponse,
+} from './once-only.ts'
 import { UnkeptResponses } from './unkept-responses.ts'
 
 export interface DurableOnceOnlyOptions {
@@ -51,7 +58,6 @@ const MEMORY_START = 'memory'
 
 const NEW = { kind: 'new' } as const
 const RUNNING = { kind: 'running' } as const
-const IN_DOUBT = { kind: 'inDoubt' } as const
 const MISMATCH = { kind: 'mismatch' } as const
 const BEGUN = { kind: 'begun' } as const
 const NEVER = { kind: 'never' } as const
@@ -366,12 +372,12 @@ export class DurableOnceOnlyTable implements OnceOnlyTable, Service {
 const DAMAGED = 'a group of keys is damaged: those that ended in it are in doubt'
 
 function runningKey(running: RunningKey, digest: Buffer): KnownKey {
-  return running.digest.equals(digest) ? RUNNING : MISMATCH
+  return isSameRequest(running.digest, digest) ? RUNNING : MISMATCH
 }
 
 function knownKey(record: KeyRecord, digest: Buffer): KnownKey {
-  if (!record.digest.equals(digest)) return MISMATCH
-  return isDone(record) ? { kind: 'done', response: record.response } : IN_DOUBT
+  if (!isSameRequest(record.digest, digest)) return MISMATCH
+  return isDone(record) ? { kind: 'done', response: record.response } : inDoubtOf(record.digest, digest)
 }
 
 function isDone(record: KeyRecord): record is KeyRecord & { readonly response: StoredResponse } {

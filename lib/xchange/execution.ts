@@ -45,7 +45,7 @@ export class Execution {
 
   /** Not every request needs it. */
   get digest(): Buffer {
-    this.#digest ??= requestDigest(this.request)
+    this.#digest ??= requestDigest(this.request, this.ilp?.transfer.condition)
     return this.#digest
   }
 

@@ -11,8 +11,11 @@ export type KnownKey =
   | { readonly kind: 'done'; readonly response: StoredResponse }
   /** Runs right now. */
   | { readonly kind: 'running' }
-  /** Was begun, and its end is not known: it is not run again unless the handler's inquiry allows it. */
-  | { readonly kind: 'inDoubt' }
+  /**
+   * Was begun, and its end is not known: it is not run again unless the handler's inquiry allows it. `isOtherPacket`: it
+   * was begun with another ILP packet, so that whatever the inquiry says proves nothing of this one.
+   */
+  | { readonly kind: 'inDoubt'; readonly isOtherPacket?: boolean }
   /** The same key with another method or payload. */
   | { readonly kind: 'mismatch' }
 
@@ -39,11 +42,33 @@ export interface OnceOnlyTable {
   release(key: string): MaybePromise<void>
 }
 
+const DIGEST_BYTES = 32
 const digested = Buffer.allocUnsafeSlow(16_384) as Buffer & { latin1Write(text: string, offset: number): number }
 
-/** SHA-256 over the method and the payload: tells a repetition from another request under the same key. */
-export function requestDigest(request: { method: string; payload: Buffer }): Buffer {
-  const { method, payload } = request
+const PACKET_TAG_BYTES = 8
+
+/**
+ * SHA-256 over the method and the payload: tells a repetition from another request under the same key. With an ILP
+ * condition the last 8 bytes stand for that.
+ */
+export function requestDigest(request: { method: string; payload: Buffer }, condition?: Buffer): Buffer {
+  const digest = digestOf(request)
+  if (condition !== undefined)
+    createHash('sha256')
+      .update(digest)
+      .update(condition)
+      .digest()
+      .copy(digest, DIGEST_BYTES - PACKET_TAG_BYTES)
+  return digest
+}
+
+/** The same method and payload, whatever the packet. */
+export function isSameRequest(one: Buffer, other: Buffer): boolean {
+  const end = DIGEST_BYTES - PACKET_TAG_BYTES
+  return one.compare(other, 0, end, 0, end) === 0
+}
+
+function digestOf({ method, payload }: { method: string; payload: Buffer }): Buffer {
   const bytes = method.length + 1 + payload.length
   // The NUL ends the method, which is ASCII and cannot contain one.
   if (bytes > digested.length) return createHash('sha256').update(`${method}\0`).update(payload).digest()
@@ -117,19 +142,20 @@ export class MemoryOnceOnlyTable implements OnceOnlyTable {
   begin(key: string, digest: Buffer): BeginResult {
     const known = this.find(key, digest)
     if (known !== undefined && known.kind !== 'inDoubt') return known
+    const digestBefore = this.#finished.peek(key)?.digest
     this.#finished.delete(key)
-    this.#running.set(key, digest)
+    this.#running.set(key, digestBefore ?? digest)
     return known ?? NEW
   }
 
   find(key: string, digest: Buffer): KnownKey | undefined {
     const runningDigest = this.#running.get(key)
-    if (runningDigest !== undefined) return runningDigest.equals(digest) ? RUNNING : MISMATCH
+    if (runningDigest !== undefined) return isSameRequest(runningDigest, digest) ? RUNNING : MISMATCH
     const finished = this.#finished.get(key)
     if (finished === undefined) return undefined
-    if (!finished.digest.equals(digest)) return MISMATCH
+    if (!isSameRequest(finished.digest, digest)) return MISMATCH
     return finished.response.status === ResponseStatus.inDoubt
-      ? IN_DOUBT
+      ? inDoubtOf(finished.digest, digest)
       : { kind: 'done', response: finished.response }
   }
 
@@ -162,8 +188,14 @@ export class MemoryOnceOnlyTable implements OnceOnlyTable {
 const NEW = { kind: 'new' } as const
 const RUNNING = { kind: 'running' } as const
 const IN_DOUBT = { kind: 'inDoubt' } as const
+const OTHER_IN_DOUBT = { kind: 'inDoubt', isOtherPacket: true } as const
 const MISMATCH = { kind: 'mismatch' } as const
 const FORGOTTEN_RESPONSE: StoredResponse = { status: ResponseStatus.inDoubt, payload: Buffer.alloc(0), meta: undefined }
+
+/** Of a key in doubt: `begun` is the digest that it was begun with. */
+export function inDoubtOf(begun: Buffer, asked: Buffer): KnownKey {
+  return begun.equals(asked) ? IN_DOUBT : OTHER_IN_DOUBT
+}
 
 function sizeOf(finished: FinishedKey, key: string): number {
   const { payload, meta } = finished.response

@@ -73,6 +73,22 @@ class TableHarness {
   }
 }
 
+t.test('SEC-6 a key in doubt is known with the ILP packet that it was begun with, also after a restart', async (t) => {
+  const harness = await TableHarness.start(join(t.testdir({}), 'store'))
+  const request = { method: 'pay', payload: Buffer.from('one') }
+  const [one, other] = [1, 2].map((fill) => requestDigest(request, Buffer.alloc(32, fill))) as [Buffer, Buffer]
+  await harness.table.begin('k', one)
+  t.same(harness.table.find('k', other), { kind: 'running' })
+  const table = await harness.restart()
+  t.same(table.find('k', one), { kind: 'inDoubt' })
+  for (const digest of [other, DIGEST]) t.same(table.find('k', digest), { kind: 'inDoubt', isOtherPacket: true })
+  t.same(table.begin('k', other), { kind: 'inDoubt', isOtherPacket: true })
+  await table.finish('k', IN_DOUBT)
+  t.same(table.find('k', one), { kind: 'inDoubt' }, 'it is that of the first still')
+  t.same(table.find('k', requestDigest({ ...request, method: 'payo' }, Buffer.alloc(32, 1))), { kind: 'mismatch' })
+  await harness.stop()
+})
+
 t.test('BEY-2 the life of a key', async (t) => {
   const harness = await TableHarness.start(join(t.testdir({}), 'store'))
   const { table } = harness

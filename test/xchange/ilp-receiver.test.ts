@@ -170,6 +170,21 @@ t.test('SEC-6 to a repetition with another packet the stored fulfilment is not p
   t.strictSame(fulfilOf(await bank.transfer({ key: 'k', id: 5, meta: one.meta }))?.fulfilment, one.pair.fulfilment)
 })
 
+t.test('SEC-6 what an inquiry finds out of one packet is no proof of another', async (t) => {
+  const bank = new Bank({
+    handler: () => {
+      throw new InDoubtError('no answer')
+    },
+    inquire: async () => ({ done: true, payload: 'found' }),
+  })
+  const [one, other] = [bank.ilp({ transaction: '{"amount":1}' }), bank.ilp({ transaction: '{"amount":2}' })]
+  t.equal((await bank.transfer({ key: 'k', meta: one.meta })).status, ResponseStatus.inDoubt)
+  const asked = await bank.transfer({ key: 'k', id: 2, meta: other.meta })
+  t.equal(asked.status, ResponseStatus.inDoubt, 'the bank did one of the two, and would prove the other')
+  const settled = await bank.transfer({ key: 'k', id: 3, meta: one.meta })
+  t.strictSame(fulfilOf(settled)?.fulfilment, one.pair.fulfilment)
+})
+
 t.test('SEC-6 the expiry is the deadline of the handler where it comes first', async (t) => {
   const deadlines: number[] = []
   const bank = new Bank((_payload, context) => {
