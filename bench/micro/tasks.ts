@@ -16,6 +16,7 @@ import { newIdempotencyKey } from '../../lib/ipc/index.ts'
 import { OpeningKey, SealingKey } from '../../lib/kx/index.ts'
 import { kxParties, runKx } from '../../test/support/kx-parties.ts'
 import { openLane } from './lane.ts'
+import { signatureTasks } from './signatures.ts'
 
 /** One thing that is measured. `run` does it `operations` times, so that the clock is not what is measured. */
 export interface MicroTask {
@@ -159,6 +160,8 @@ export function microTasks(): readonly MicroTask[] {
     ...BATCH_SIZES.map(responsesBothWays),
     ...BATCH_SIZES.map(sealAndOpen),
     ...BATCH_SIZES.map(lane),
+    ...BATCH_SIZES.flatMap((size) => signatureTasks(requests(size), 'batch')),
+    ...signatureTasks(requests(1), 'each'),
     wholeKx(),
   ]
 }
