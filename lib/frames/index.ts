@@ -13,7 +13,7 @@ export {
   type ScanLimits,
   TAG_BYTES,
 } from './limits.ts'
-export { decodeMap, decodeMeta, encodeMap } from './map-codec.ts'
+export { decodeMap, decodeMeta, decodeValue, encodeMap, encodeValue } from './map-codec.ts'
 export { isKey, isMethod } from './record-rules.ts'
 export { decodeRequestBatch, type RequestRecord, requestRecordBytes } from './request-records.ts'
 export { decodeResponseBatch, type ResponseRecord, ResponseStatus, responseRecordBytes } from './response-records.ts'

@@ -22,7 +22,15 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsTyp
  */
 export function encodeMap(map: Record<string, unknown>): Buffer {
   if (!isPlainObject(map)) throw new LsxError('INTERNAL', 'a map to encode is not a plain object')
-  const encodable = encodableObject(map, 0)
+  return packed(encodableObject(map, 0))
+}
+
+/** Encodes any value that a map of `encodeMap` may hold, and at most 15 levels of it, so that it fits into one. */
+export function encodeValue(value: unknown): Buffer {
+  return packed(encodableValue(value, 1))
+}
+
+function packed(encodable: unknown): Buffer {
   try {
     return packr.pack(encodable)
   } catch (error) {
@@ -37,15 +45,20 @@ export function encodeMap(map: Record<string, unknown>): Buffer {
  */
 export function decodeMap(bytes: Buffer, limits: ScanLimits = DEFAULT_SCAN_LIMITS): Record<string, unknown> {
   if (!isMapStart(bytes[0])) throw frameInvalid('a map was expected', { token: bytes[0] })
+  return decodeValue(bytes, limits) as Record<string, unknown>
+}
+
+/** Decodes exactly one value, as `decodeMap` does a map. */
+export function decodeValue(bytes: Buffer, limits: ScanLimits = DEFAULT_SCAN_LIMITS): unknown {
   const scanner = new ValueScanner(bytes, limits)
   const end = scanner.scan(0)
-  if (end !== bytes.length) throw frameInvalid('bytes follow the map', { end, bytes: bytes.length })
+  if (end !== bytes.length) throw frameInvalid('bytes follow the value', { end, bytes: bytes.length })
   if (scanner.sawLongMarkedText) throw frameInvalid('a string begins with a byte order mark')
   try {
     // One copy of it all: msgpackr's own copying costs a microsecond for each bin.
     return unpackr.unpack(scanner.sawBinary ? Buffer.from(bytes) : bytes)
   } catch (error) {
-    throw new LsxError('FRAME_INVALID', 'a map does not decode', { cause: error })
+    throw new LsxError('FRAME_INVALID', 'a value does not decode', { cause: error })
   }
 }
 

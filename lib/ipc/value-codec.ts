@@ -1,23 +1,19 @@
-import { decodeMap, encodeMap, type ScanLimits } from '../frames/index.ts'
+import { decodeValue as decodePlainValue, encodeValue as encodePlainValue, type ScanLimits } from '../frames/index.ts'
 import { LsxError } from '../runtime/index.ts'
 import { PAYLOAD_SCAN_LIMITS } from './limits.ts'
-
-// fixmap of one entry, fixstr 'v'. lib/frames has the rules for values, and takes maps only: so any value travels as
-// the one field of a map, whose first bytes are cut off here and put back there.
-const WRAPPER = Buffer.from([0x81, 0xa1, 0x76])
 
 /**
  * Any plain value as msgpack: null, booleans, numbers, bigints of 64 bits, strings, Buffers, arrays and plain objects, at
  * most 15 levels. Throws INTERNAL for anything else.
  */
 export function encodeValue(value: unknown): Buffer {
-  return encodeMap({ v: value ?? null }).subarray(WRAPPER.length)
+  return encodePlainValue(value ?? null)
 }
 
 /** Exactly one plain msgpack value; nothing in it aliases `bytes`. Throws FRAME_INVALID. */
 export function decodeValue(bytes: Uint8Array, limits: ScanLimits): unknown {
-  const { maxDepth, maxElements } = limits
-  return decodeMap(Buffer.concat([WRAPPER, bytes]), { maxDepth: maxDepth + 1, maxElements: maxElements + 1 }).v
+  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return decodePlainValue(buffer, limits)
 }
 
 /** A payload as msgpack bytes. Throws BAD_REQUEST when the value is not plain (see `encodeValue`). */
