@@ -7,7 +7,7 @@ import { AUDIT_EVENTS, type AuditEvent } from './events.ts'
 import { recordableFacts } from './facts.ts'
 import { type AuditFile, auditFile, listAuditFiles, makeAuditDir } from './files.ts'
 import { type AuditEntry, appendRecord, type ChainHead, genesisHash } from './record.ts'
-import { type Anchor, anchorProblem, type FoundLog, readNewestFile } from './recovery.ts'
+import { type Anchor, anchorProblem, type FoundLog, logProblem, readNewestFile } from './recovery.ts'
 import { Thinning } from './thinning.ts'
 import { AuditWriter } from './writer.ts'
 
@@ -94,7 +94,10 @@ export class AuditLog implements Service, AuditSink {
     signal.throwIfAborted()
     const remembered = anchor?.read()
     const broken = found.kind === 'broken' ? found.problem : undefined
-    const problem = broken ?? (remembered === undefined ? undefined : anchorProblem(remembered, log))
+    const problem =
+      broken ??
+      (remembered === undefined ? undefined : anchorProblem(remembered, log)) ??
+      (log === undefined ? undefined : logProblem(log))
     this.#state = 'open'
     if (log === undefined) this.#beginChain()
     else await this.#goOn(log)

@@ -16,6 +16,8 @@ export interface FoundLog {
   readonly sinceCheckpoint: number
   /** The run before ended in order. */
   readonly isClosed: boolean
+  /** The first record behind an orderly end that no start of the daemon writes there. */
+  readonly addedSeq: number | undefined
   /** Hashes by sequence, of this file only. */
   readonly hashes: ReadonlyMap<number, string>
 }
@@ -63,6 +65,7 @@ function readFile(file: AuditFile): Recovery {
   let first: AuditRecord | undefined
   let sinceCheckpoint = 0
   let stopSeq = -1
+  const ends = new EndWatch()
   for (const [index, line] of lines.entries()) {
     const read = readRecord(line)
     const record = read?.record
@@ -77,6 +80,7 @@ function readFile(file: AuditFile): Recovery {
     hashes.set(record.seq, record.hash)
     sinceCheckpoint = record.event === 'checkpoint' ? 0 : sinceCheckpoint + 1
     if (record.event === 'stopped') stopSeq = record.seq
+    ends.add(record)
   }
   const { chain, party } = (first?.facts ?? {}) as { chain?: unknown; party?: unknown }
   if (before === undefined || first?.event !== 'file-began' || typeof chain !== 'string' || typeof party !== 'string')
@@ -92,9 +96,41 @@ function readFile(file: AuditFile): Recovery {
       torn,
       sinceCheckpoint,
       isClosed: torn === undefined && before.event === 'checkpoint' && stopSeq === before.seq - 1,
+      addedSeq: ends.addedSeq,
       hashes,
     },
   }
+}
+
+/** What a start writes before its first checkpoint. */
+const OF_A_START: ReadonlySet<string> = new Set(['recovered', 'started', 'rotated', 'file-began'])
+
+/**
+ * Behind an orderly end nothing follows but the next start, which is signed at once. Anybody can chain a record there, and
+ * the next start would sign it with the rest.
+ */
+class EndWatch {
+  #state: 'runs' | 'stopped' | 'ended' | 'starts' = 'runs'
+  addedSeq: number | undefined
+
+  add({ event, seq }: AuditRecord): void {
+    if (event === 'chain-broken') {
+      // Told already.
+      this.#state = 'runs'
+      this.addedSeq = undefined
+    } else if (event === 'checkpoint') {
+      if (this.#state === 'stopped') this.#state = 'ended'
+      else if (this.#state === 'starts') this.#state = 'runs'
+    } else if (event === 'stopped' && this.#state === 'runs') this.#state = 'stopped'
+    else if (this.#state === 'ended' && event === 'started') this.#state = 'starts'
+    else if (this.#state === 'stopped') this.#state = 'runs'
+    else if (this.#state !== 'runs' && !OF_A_START.has(event)) this.addedSeq ??= seq
+  }
+}
+
+/** How the log contradicts itself, as no run of the daemon leaves it, or undefined. */
+export function logProblem({ addedSeq }: FoundLog): string | undefined {
+  return addedSeq === undefined ? undefined : `record ${addedSeq} was added behind an orderly end`
 }
 
 /** How the log contradicts what was remembered of it, or undefined. */

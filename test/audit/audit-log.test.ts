@@ -19,6 +19,7 @@ import {
   listAuditFiles,
   readLines,
 } from '../../lib/audit/index.ts'
+import { appendRecord } from '../../lib/audit/record.ts'
 import type { Anchor } from '../../lib/audit/recovery.ts'
 import { LsxError } from '../../lib/runtime/index.ts'
 import { recordingLogger } from '../support/channel-log.ts'
@@ -224,6 +225,38 @@ t.test(
     }
   },
 )
+
+t.test('SEC-11 records that somebody adds behind an orderly end are not signed in silence', async (t) => {
+  const bed = new Bed(t)
+  await (await bed.started()).stop(signal)
+  const { seq = 0, hash = '' } = bed.records().at(-1) ?? {}
+  const forged = appendRecord({ seq, hash }, { event: 'resumed', bankCode: '044', facts: {} }, bed.clock.nowMs())
+  const started = appendRecord(forged.head, { event: 'started', facts: {} }, bed.clock.nowMs())
+  appendFileSync(bed.newest, `${forged.line}\n${started.line}\n`)
+  const log = await bed.started()
+  t.match(bed.records().find(({ event }) => event === 'chain-broken')?.facts, { problem: /added/ })
+  t.equal(bed.verify().report.ok, false)
+  await log.stop(signal)
+  bed.logger.lines.length = 0
+  await (await bed.started()).stop(signal)
+  t.equal(eventsOf(bed.records()).filter((event) => event === 'chain-broken').length, 1, 'told once')
+})
+
+t.test('SEC-11 a crash at every line of a start, after an orderly end, is no forgery', async (t) => {
+  const bed = new Bed(t)
+  await (await bed.started()).stop(signal)
+  const stoppedBytes = readFileSync(bed.newest).length
+  await bed.started()
+  const whole = readFileSync(bed.newest)
+  for (let end = whole.indexOf('\n', stoppedBytes) + 1; end > 0; end = whole.indexOf('\n', end) + 1) {
+    writeFileSync(bed.newest, whole.subarray(0, end))
+    bed.anchor = undefined
+    const log = await bed.started()
+    t.notOk(eventsOf(bed.records()).includes('chain-broken'), `after ${end} bytes`)
+    await log.stop(signal)
+    t.equal(bed.verify().report.ok, true)
+  }
+})
 
 t.test('SEC-11 a file that is cut or removed under the running daemon is noticed, and a new one begun', async (t) => {
   const bed = new Bed(t)
