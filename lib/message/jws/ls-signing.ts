@@ -141,7 +141,8 @@ const NOT_LOOKED_AT = { error: undefined, signed: undefined }
 
 /** The sending that this response answers. */
 function sentAs({ signed }: SignableRequest, { id }: ResponseRecord): SignedRequest | undefined {
-  return signed?.findLast(({ recordId }) => recordId === id)
+  const newest = signed?.at(-1)
+  return newest === undefined || newest.recordId === id ? newest : signed?.findLast(({ recordId }) => recordId === id)
 }
 
 function ofRequest(error: LsxError, request: SignableRequest | undefined): LsxError {

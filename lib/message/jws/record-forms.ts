@@ -73,8 +73,10 @@ export function requestForm<R extends SignableRequest>(
     }),
     keepsEvidence: ({ origin }) => keepsEvidence(origin),
     onSigned: ({ id, origin }, signed) => {
-      const before = origin.signed ?? []
-      origin.signed = [...before.slice(1 - SENDINGS_KEPT), { ...signed, recordId: id }]
+      const { hash, party, keyId, timeMs, evidence } = signed
+      const sent = { recordId: id, hash, party, keyId, timeMs, evidence }
+      // As a rule a request is sent once.
+      origin.signed = origin.signed === undefined ? [sent] : [...origin.signed.slice(1 - SENDINGS_KEPT), sent]
     },
   }
 }
