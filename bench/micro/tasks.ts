@@ -14,10 +14,7 @@ import {
 } from '../../lib/frames/index.ts'
 import { newIdempotencyKey } from '../../lib/ipc/index.ts'
 import { OpeningKey, SealingKey } from '../../lib/kx/index.ts'
-import { LsSigning, type SigningMode, VerificationCache, XchangeSigning } from '../../lib/message/jws/index.ts'
-import { systemClock } from '../../lib/runtime/index.ts'
 import { kxParties, runKx } from '../../test/support/kx-parties.ts'
-import { keysOf, seededKey, verificationKey } from '../../test/support/signing-keys.ts'
 import { openLane } from './lane.ts'
 import { signatureTasks } from './signatures.ts'
 
@@ -133,42 +130,6 @@ function headers(): MicroTask {
   }
 }
 
-/** LS signs the requests of a frame, and the bank decodes and verifies them; nothing is remembered from before. */
-function signAndVerify(mode: SigningMode, size: number): MicroTask {
-  const key = seededKey('ls')
-  const clock = systemClock
-  const common = { bankCode: '044', mode, cache: new VerificationCache({ size: 0, clock }), clock }
-  const ls = new LsSigning<{ key: string; method: string; signed: undefined }>({
-    ...common,
-    policy: 'off',
-    keys: keysOf(),
-    key: () => key,
-  })
-  const bank = new XchangeSigning({
-    ...common,
-    policy: 'required',
-    keys: keysOf(verificationKey(key)),
-    key: undefined,
-    lsParty: 'ls',
-  })
-  const session = randomBytes(16)
-  const batch = ls.newBatch(MAX_BODY_BYTES, () => session)
-  const records = requests(size).map((record) => ({
-    ...record,
-    origin: { key: record.key, method: record.method, signed: undefined },
-  }))
-  return {
-    name: `sign and verify, ${mode === 'batch' ? 'one signature for' : 'a JWS each,'} ${size}`,
-    unit: 'record',
-    operations: size,
-    run() {
-      for (const record of records) batch.append(record)
-      const verdicts = bank.verify(decodeRequestBatch(Buffer.from(batch.take())), session)
-      if (verdicts.some(({ error }) => error !== undefined)) throw new Error('a good signature was refused')
-    },
-  }
-}
-
 function wholeKx(): MicroTask {
   const parties = kxParties()
   return {
@@ -198,8 +159,6 @@ export function microTasks(): readonly MicroTask[] {
     ...BATCH_SIZES.map(decodeRequests),
     ...BATCH_SIZES.map(responsesBothWays),
     ...BATCH_SIZES.map(sealAndOpen),
-    ...BATCH_SIZES.map((size) => signAndVerify('batch', size)),
-    signAndVerify('each', 8),
     ...BATCH_SIZES.map(lane),
     ...BATCH_SIZES.flatMap((size) => signatureTasks(requests(size), 'batch')),
     ...signatureTasks(requests(1), 'each'),
