@@ -7,8 +7,11 @@ export interface RecordBatch<Record> {
 }
 
 /** A batch that reaches this leaves at once, so that the next stage works while this one goes on filling. */
-const FLUSH_BYTES = 16_384
-const FLUSH_RECORDS = 64
+export interface FlushAt {
+  readonly bytes: number
+  readonly records: number
+}
+const FLUSH_AT: FlushAt = { bytes: 16_384, records: 64 }
 
 /**
  * Collects the records that are ready together and sends them as one body: at the end of the current turn of the event
@@ -17,6 +20,7 @@ const FLUSH_RECORDS = 64
 export class BatchSender<Record> {
   readonly #defer: (flush: () => void) => void
   readonly #send: (body: Buffer, recordCount: number) => void
+  readonly #flushAt: FlushAt
   #batch: RecordBatch<Record>
   #scheduled = false
   #stopped = false
@@ -26,10 +30,13 @@ export class BatchSender<Record> {
     /** Gets the body and how many of the records pushed it carries, the oldest ones. */
     send: (body: Buffer, recordCount: number) => void
     defer: (flush: () => void) => void
+    /** Default 16 KiB or 64 records. */
+    flushAt?: FlushAt | undefined
   }) {
     this.#batch = options.batch
     this.#send = options.send
     this.#defer = options.defer
+    this.#flushAt = options.flushAt ?? FLUSH_AT
   }
 
   get recordCount(): number {
@@ -42,7 +49,7 @@ export class BatchSender<Record> {
       this.flush()
       this.#batch.append(record)
     }
-    if (this.#batch.recordCount >= FLUSH_RECORDS || this.#batch.byteLength >= FLUSH_BYTES) this.flush()
+    if (this.#batch.recordCount >= this.#flushAt.records || this.#batch.byteLength >= this.#flushAt.bytes) this.flush()
     else if (!this.#scheduled) {
       this.#scheduled = true
       this.#defer(() => {

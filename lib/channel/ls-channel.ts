@@ -6,7 +6,7 @@ import type { ChannelCounters } from './counters.ts'
 import { WHEEL_TICK_MS } from './deadline-wheel.ts'
 import { type ChannelRequest, InFlightTable } from './in-flight.ts'
 import { isWorthALine } from './log-thinning.ts'
-import type { LsMessageSigning, OutgoingRequest } from './message-signing.ts'
+import { type LsMessageSigning, type OutgoingRequest, SIGNED_FLUSH_AT } from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -213,7 +213,8 @@ export class LsChannel<R extends ChannelRequest> {
         new RequestBatch(this.#maxBodyBytes)
       if (this.#sender === undefined) {
         const send = (body: Buffer, recordCount: number) => this.#sendBody(body, recordCount)
-        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
+        const flushAt = this.#options.signing === undefined ? undefined : SIGNED_FLUSH_AT
+        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer, flushAt })
       } else this.#sender.replaceBatch(batch)
     }
     this.#windowRecords = session.offer.windowRecords

@@ -1,6 +1,9 @@
 import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
 import type { LsxError } from '../runtime/index.ts'
-import type { RecordBatch } from './batch-sender.ts'
+import type { FlushAt, RecordBatch } from './batch-sender.ts'
+
+/** A signature costs more than all the rest of a batch: it is shared by twice as many records. */
+export const SIGNED_FLUSH_AT: FlushAt = { bytes: 32_768, records: 128 }
 
 /** A request record on its way out, with the request that it is of. */
 export interface OutgoingRequest<R> extends RequestRecord {

@@ -11,7 +11,13 @@ import type { Session } from '../kx/index.ts'
 import { type Clock, describeError, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
-import type { AnsweredRequest, OutgoingResponse, RequestVerdict, XchangeMessageSigning } from './message-signing.ts'
+import {
+  type AnsweredRequest,
+  type OutgoingResponse,
+  type RequestVerdict,
+  SIGNED_FLUSH_AT,
+  type XchangeMessageSigning,
+} from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {
@@ -149,7 +155,8 @@ export class XchangeChannel {
         new ResponseBatch(this.#maxBodyBytes)
       if (this.#sender === undefined) {
         const send = (body: Buffer) => this.#sendBody(body)
-        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer })
+        const flushAt = this.#options.signing === undefined ? undefined : SIGNED_FLUSH_AT
+        this.#sender = new BatchSender({ batch, send, defer: this.#options.defer, flushAt })
       } else this.#sender.replaceBatch(batch)
     }
     this.#options.observer.onKxCompleted(session, reason, durationMs)
