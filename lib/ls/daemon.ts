@@ -10,24 +10,14 @@ import {
   signalActor,
   storeAnchor,
 } from '../audit/index.ts'
-import {
-  checkedParty,
-  createSecureContext,
-  ExpiryWatch,
-  formatIdentityPin,
-  loadIdentityKey,
-  loadTlsMaterial,
-  lsSpiffeId,
-  type TlsMaterial,
-} from '../certs/index.ts'
-import { AllowList, ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
+import { createSecureContext, ExpiryWatch, formatIdentityPin, type TlsMaterial } from '../certs/index.ts'
+import { ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
 import { enforceSecurityMode, PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
 import { IpcServer } from '../ipc/index.ts'
-import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
+import type { Identity } from '../kx/index.ts'
 import { EvidenceStore, type EvidenceStoreOptions } from '../message/evidence/index.ts'
-import { SigningMaterial } from '../message/jws/index.ts'
 import { type MethodScope, TokenKeys } from '../message/jwt/index.ts'
-import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
+import { DaemonKeys } from '../message/keys/index.ts'
 import {
   type Clock,
   describeError,
@@ -36,9 +26,7 @@ import {
   RepeatedLine,
   type Service,
   ServiceGroup,
-  silentLogger,
   sleep,
-  systemClock,
   toLsxError,
 } from '../runtime/index.ts'
 import {
@@ -54,15 +42,15 @@ import {
   verifyStore,
 } from '../store/index.ts'
 import { AdminHandler } from './admin.ts'
-import { BankLink } from './bank-link.ts'
 import type { LsConfig } from './config.ts'
 import { DurableRequests } from './durable-requests.ts'
 import { LsGate, type Phase } from './gate.ts'
 import { nextGeneration, validateGeneration } from './generation.ts'
 import { HealthCheck } from './health-check.ts'
-import { IlpDesk, loadIlpSecrets } from './ilp-desk.ts'
+import { IlpDesk } from './ilp-desk.ts'
 import { RequestJournal } from './journal/index.ts'
 import { validateKxRecord } from './kx-record.ts'
+import { checkLsFiles, loadIdentity, loadOwnMaterial, loadSigning, ringsOf } from './own-files.ts'
 import { checkPinOwners } from './pins.ts'
 import { validateQuarantine } from './quarantine.ts'
 import { QuarantineDesk } from './quarantine-desk.ts'
@@ -97,43 +85,8 @@ export interface LsDaemonOptions {
   readonly onDrainAsked: () => void
 }
 
-/** Reads keys, certificates and pins as a start would, without starting anything. Throws what the start would throw. */
-export function checkLsFiles(config: LsConfig, { permissive = false }: Pick<LsDaemonOptions, 'permissive'> = {}): void {
-  enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: lsWeaknesses(config) })
-  loadOwnMaterial(config)
-  checkPinOwners(config.banks, loadIdentity(config).publicKey)
-  new AllowList(config.listen.allow)
-  const signing = loadSigning(config, { clock: systemClock, logger: silentLogger })
-  for (const bank of config.banks) BankLink.check(bank, config, signing)
-  loadIlpSecrets(config)
-}
-
-/** A certificate of another party is found here and not by every bank in turn. */
-function loadOwnMaterial(config: LsConfig): TlsMaterial {
-  return checkedParty(loadTlsMaterial(config.tls), lsSpiffeId(config.trustDomain), config.tls.certFile)
-}
-
-function loadIdentity(config: LsConfig): Identity {
-  return identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
-}
-
-function loadSigning(
-  { signing: config }: LsConfig,
-  { clock, logger }: Pick<LsDaemonOptions, 'clock' | 'logger'>,
-): SigningMaterial | undefined {
-  return config === undefined ? undefined : new SigningMaterial({ config, party: config.party, clock, logger })
-}
-
 function tokenMethodsOf(config: LsConfig): ReadonlyMap<string, MethodScope> {
   return new Map(Object.entries(config.tokens.methods))
-}
-
-function ringsOf(config: LsConfig): PartyRings {
-  return partyRings({
-    ...config,
-    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
-    signing: config.signing,
-  })
 }
 
 /** Evidence lies in the store of the journal, and has a bound of its own. */

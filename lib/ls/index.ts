@@ -1,5 +1,6 @@
 export { type BankConfig, type LsConfig, loadLsConfig } from './config.ts'
-export { checkLsFiles, LsDaemon, type LsDaemonOptions } from './daemon.ts'
+export { LsDaemon, type LsDaemonOptions } from './daemon.ts'
+export { checkLsFiles } from './own-files.ts'
 export type { BankSecurity, SecurityReport } from './security-report.ts'
 export type { BankStatus } from './status.ts'
 export type { Transition, UptimeFigures } from './uptime/index.ts'

@@ -1,19 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { AuditLog, changedPaths, configDigest, refusalEntry, signalActor, storeAnchor } from '../audit/index.ts'
-import {
-  checkedParty,
-  createSecureContext,
-  ExpiryWatch,
-  formatIdentityPin,
-  loadIdentityKey,
-  loadTlsMaterial,
-  lsSpiffeId,
-  readIdentityPin,
-  type TlsMaterial,
-  xchangeSpiffeId,
-} from '../certs/index.ts'
+import { createSecureContext, ExpiryWatch, formatIdentityPin, lsSpiffeId, type TlsMaterial } from '../certs/index.ts'
 import {
   AllowList,
   ChannelListener,
@@ -24,10 +13,10 @@ import {
   RefusalLog,
   type TlsTarget,
 } from '../channel/index.ts'
-import { enforceSecurityMode, PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
-import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '../kx/index.ts'
-import { checkSigningMode, loadSigningKey, SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
-import { DaemonKeys, type PartyRings, partyRings } from '../message/keys/index.ts'
+import { PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
+import type { Identity } from '../kx/index.ts'
+import { type SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
+import { DaemonKeys } from '../message/keys/index.ts'
 import {
   type Clock,
   describeError,
@@ -36,8 +25,6 @@ import {
   RepeatedLine,
   type Service,
   ServiceGroup,
-  silentLogger,
-  systemClock,
   toLsxError,
 } from '../runtime/index.ts'
 import {
@@ -57,13 +44,12 @@ import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 import { DurableOnceOnlyTable } from './durable-once-only.ts'
 import { GenerationFence, validateGeneration } from './fence.ts'
 import { XchangeGate } from './gate.ts'
-import { loadHandlerModules } from './handler-modules.ts'
-import { HttpForward, type HttpForwardOptions } from './http-forward.ts'
 import { IlpReceiver, readIlpRules } from './ilp-receiver.ts'
 import { LsLink } from './ls-link.ts'
+import { enforceMode, loadIdentity, loadOwnMaterial, loadSigning, readPins, ringsOf } from './own-files.ts'
 import { RequestSealing, readSealingRules } from './request-sealing.ts'
-import type { Route } from './route.ts'
-import { loadIssuers, XchangeTokens } from './tokens.ts'
+import { collectRoutes } from './routes.ts'
+import { XchangeTokens } from './tokens.ts'
 import { xchangeWeaknesses } from './weaknesses.ts'
 
 export interface XchangeDaemonOptions {
@@ -82,64 +68,6 @@ export interface XchangeDaemonOptions {
 
 /** Room for what is not once-only keys: the store's bound must never come before theirs. */
 const STORE_MARGIN_BYTES = 1_073_741_824
-
-/** Reads keys, certificates, pins and modules as a start would. Throws what the start would throw. */
-export async function checkXchangeFiles(
-  options: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'permissive' | 'logger'>,
-): Promise<void> {
-  const { config } = options
-  enforceMode(options)
-  loadOwnMaterial(config)
-  loadIdentity(config)
-  loadIssuers(config)
-  readPins(config)
-  loadSigning(config, { clock: systemClock, logger: silentLogger })
-  new AllowList(config.ls.allow)
-  readIlpRules(config.ilp)
-  readSealingRules(config.sealing)
-  const { forwards } = await collectRoutes(options, AbortSignal.timeout(10_000))
-  await Promise.all(forwards.map((forward) => forward.stop(AbortSignal.timeout(1_000))))
-}
-
-function enforceMode({ config, permissive = false }: Pick<XchangeDaemonOptions, 'config' | 'permissive'>): void {
-  enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: xchangeWeaknesses(config) })
-}
-
-/** A certificate of another party is found here and not by LS. */
-function loadOwnMaterial(config: XchangeConfig): TlsMaterial {
-  const expected = xchangeSpiffeId(config.trustDomain, config.bankCode)
-  return checkedParty(loadTlsMaterial(config.tls), expected, config.tls.certFile)
-}
-
-function loadIdentity(config: XchangeConfig): Identity {
-  return identityFromPrivateKey(loadIdentityKey(config.identityKeyFile))
-}
-
-function readPins(config: XchangeConfig): readonly Buffer[] {
-  return config.ls.identities.map((pin) => {
-    const publicKey = readIdentityPin(pin)
-    checkIdentityPublicKey(publicKey)
-    return publicKey
-  })
-}
-
-function loadSigning(
-  { signing: config, bankCode }: XchangeConfig,
-  { clock, logger }: Pick<XchangeDaemonOptions, 'clock' | 'logger'>,
-): SigningMaterial | undefined {
-  if (config === undefined) return undefined
-  const signing = new SigningMaterial({ config, party: bankCode, clock, logger })
-  checkSigningMode(signing.key, config)
-  return signing
-}
-
-function ringsOf({ signing, ...config }: XchangeConfig): PartyRings {
-  return partyRings({
-    ...config,
-    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
-    signing: signing === undefined ? undefined : { ...signing, party: config.bankCode },
-  })
-}
 
 /** The node: puts all parts together, starts them in order and stops them in reverse. */
 export class XchangeDaemon {
@@ -562,41 +490,4 @@ function fixedOptions({
 }: XchangeConfig): Record<string, unknown> {
   const { identities: _identities, ...address } = ls
   return { ...options, ls: address }
-}
-
-/** The routes of all modules and http targets. A method that two of them serve is a mistake. */
-async function collectRoutes(
-  { config, configFile, logger }: Pick<XchangeDaemonOptions, 'config' | 'configFile' | 'logger'>,
-  signal: AbortSignal,
-): Promise<{ routes: ReadonlyMap<string, Route>; services: readonly Service[]; forwards: readonly HttpForward[] }> {
-  const modules = await loadHandlerModules(
-    { modules: config.handlers.modules, configFile, bankCode: config.bankCode, logger },
-    signal,
-  )
-  const routes = new Map<string, Route>(modules.routes)
-  const forwards: HttpForward[] = []
-  for (const target of config.handlers.http) {
-    const { methods, repeatable, url, caFile, maxConnections, connectTimeoutMs, maxResponseBytes } = target
-    const tls = caFile === undefined ? {} : { tls: { ca: readFileSync(caFile, 'utf8') } }
-    const fspiop = loadFspiop(target.fspiop)
-    const forward = new HttpForward({ url, maxConnections, connectTimeoutMs, maxResponseBytes, fspiop, ...tls })
-    forwards.push(forward)
-    for (const method of repeatable) {
-      if (!methods.includes(method))
-        throw new LsxError('BAD_REQUEST', `handlers.http: repeatable names ${method}, which is not among its methods`, {
-          party: 'self',
-        })
-    }
-    for (const method of methods) {
-      if (routes.has(method)) throw new LsxError('BAD_REQUEST', `method ${method} is served twice`, { party: 'self' })
-      routes.set(method, forward.route(method, { repeatable: repeatable.includes(method) }))
-    }
-  }
-  return { routes, services: [modules, ...forwards], forwards }
-}
-
-function loadFspiop(config: XchangeConfig['handlers']['http'][number]['fspiop']): HttpForwardOptions['fspiop'] {
-  if (config === undefined) return undefined
-  const { source, destination, keyFile, algorithm } = config
-  return { key: loadSigningKey(keyFile, { party: source, algorithm }), destination }
 }

@@ -1,5 +1,5 @@
 export { loadXchangeConfig, type XchangeConfig } from './config.ts'
-export { checkXchangeFiles, XchangeDaemon, type XchangeDaemonOptions } from './daemon.ts'
+export { XchangeDaemon, type XchangeDaemonOptions } from './daemon.ts'
 export { createDispatcher, type Dispatcher, type DispatcherOptions } from './dispatcher.ts'
 export { type DurableOnceOnlyOptions, DurableOnceOnlyTable, type LookupResult } from './durable-once-only.ts'
 export {
@@ -25,4 +25,5 @@ export {
   requestDigest,
   type StoredResponse,
 } from './once-only.ts'
+export { checkXchangeFiles } from './own-files.ts'
 export type { Route, Routes } from './route.ts'
