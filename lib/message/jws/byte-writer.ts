@@ -24,12 +24,17 @@ export class ByteWriter {
 
   u16(value: number): void {
     this.#room(2)
-    this.#end = this.#bytes.writeUInt16BE(value, this.#end)
+    this.#bytes[this.#end++] = value >>> 8
+    this.#bytes[this.#end++] = value
   }
 
   u32(value: number): void {
     this.#room(4)
-    this.#end = this.#bytes.writeUInt32BE(value, this.#end)
+    const bytes = this.#bytes
+    bytes[this.#end++] = value >>> 24
+    bytes[this.#end++] = value >>> 16
+    bytes[this.#end++] = value >>> 8
+    bytes[this.#end++] = value
   }
 
   /** At most 2^53 - 1. */
@@ -46,17 +51,28 @@ export class ByteWriter {
 
   /** Each character is one byte. */
   latin1(text: string): void {
+    if (text === '') return
     this.#room(text.length)
     this.#end += this.#bytes.write(text, this.#end, 'latin1')
   }
 
   /** UTF-8 behind its length as u16. */
   text16(text: string): void {
-    const most = text.length * 3
-    this.#room(2 + most)
-    const length = this.#bytes.write(text, this.#end + 2, 'utf8')
-    this.#bytes.writeUInt16BE(length, this.#end)
-    this.#end += 2 + length
+    const { length } = text
+    this.#room(2 + length * 3)
+    const bytes = this.#bytes
+    const start = this.#end + 2
+    let index = 0
+    // Short and plain, as names are, a loop is quicker than a native call.
+    while (index < length) {
+      const unit = text.charCodeAt(index)
+      if (unit >= 0x80) break
+      bytes[start + index++] = unit
+    }
+    const written = index === length ? length : bytes.write(text, start, 'utf8')
+    bytes[start - 2] = written >>> 8
+    bytes[start - 1] = written
+    this.#end = start + written
   }
 
   bytes16(bytes: Buffer): void {
