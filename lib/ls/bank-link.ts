@@ -461,8 +461,8 @@ export class BankLink {
     })
     if (error.code === 'IDENTITY_DENIED') this.#context.refusals.record(error, { bankCode: this.bank.code })
     // Without a session nobody has proven to be the bank: a thief of its TLS key alone gets as far as this.
-    const isMixup = error.code === 'IDENTITY_DENIED' || error.facts.evidence === 'session-mixup'
-    if (isMixup && this.#active === candidate)
+    // An identity that is not pinned does not count either: the bank may have rotated it before we had its pin.
+    if (error.facts.evidence === 'session-mixup' && this.#active === candidate)
       this.#noteEvidence('session-mixup', { during: 'kx', refusal: error.code, message: error.message })
     this.#fail('kx', error)
   }

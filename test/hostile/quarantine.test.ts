@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type AuditRecord, ChainVerifier, listAuditFiles, readLines } from '../../lib/audit/index.ts'
 import { readIdentityPin } from '../../lib/certs/index.ts'
-import { FrameType } from '../../lib/frames/index.ts'
+import { decodeMap, encodeMap, FrameType, HEADER_BYTES } from '../../lib/frames/index.ts'
 import { DIALLED_FAKE, DIALLING_FAKE, type FakeBanks, fakeBanks } from '../support/fake-banks.ts'
 import { dialPeer, FakeXchange } from '../support/fake-peers.ts'
 
@@ -94,21 +94,38 @@ t.test('SEC-12 echoes of another session put a bank in quarantine', async (t) =>
   t.match(first, { bankCode: DIALLING_FAKE, facts: { code: 'session-mixup', during: 'echo' } })
 })
 
-t.test("SEC-12 another identity in a kx over the live channel counts, for the channel is the bank's", async (t) => {
+t.test("SEC-12 another session in a kx over the live channel counts, for the channel is the bank's", async (t) => {
+  const stage = await stageOf(t)
+  const { ls, bed } = stage
+  const fake = await stage.keyedAsBank(DIALLING_FAKE)
+  const { mark } = ls.log
+  for (let n = 0; n < 3; n++) {
+    const seen = ls.log.mark
+    await ls.admin('rekey', { bank: DIALLING_FAKE })
+    const node = { node: bed.node(DIALLING_FAKE), bankCode: DIALLING_FAKE, lsPin: bed.node('lsd').pin, epoch: 2 }
+    const answer = new FakeXchange(fake.socket, node).answerInitKx(await fake.nextKxFrame())
+    const map = { ...decodeMap(answer.subarray(HEADER_BYTES)), sessionId: randomBytes(16) }
+    fake.socket.send(Buffer.concat([answer.subarray(0, HEADER_BYTES), encodeMap(map)]))
+    await ls.log.until({ bankCode: DIALLING_FAKE, code: 'KX_FAILED' }, { mark: seen })
+  }
+  await ls.log.until({ bankCode: DIALLING_FAKE, to: 'quarantined' }, { mark })
+  t.match((await ls.bankStatus(DIALLING_FAKE)).quarantine, { reason: '3 times session-mixup within 600 s' })
+})
+
+t.test('SEC-12 an identity that LS has not pinned is refused and not counted: it may have been rotated', async (t) => {
   const stage = await stageOf(t)
   const { ls, bed } = stage
   const other = await bed.pki.issue('xchange', DIALLING_FAKE, { folder: 'other' })
   const fake = await stage.keyedAsBank(DIALLING_FAKE)
-  const { mark } = ls.log
-  for (let n = 0; n < 3; n++) {
+  const { sessionId } = await ls.bankStatus(DIALLING_FAKE)
+  for (let n = 0; n < 4; n++) {
     const seen = ls.log.mark
     await ls.admin('rekey', { bank: DIALLING_FAKE })
     const node = { node: other, bankCode: DIALLING_FAKE, lsPin: bed.node('lsd').pin, epoch: 2 }
     fake.socket.send(new FakeXchange(fake.socket, node).answerInitKx(await fake.nextKxFrame()))
     await ls.log.until({ bankCode: DIALLING_FAKE, code: 'IDENTITY_DENIED' }, { mark: seen })
   }
-  await ls.log.until({ bankCode: DIALLING_FAKE, to: 'quarantined' }, { mark })
-  t.match((await ls.bankStatus(DIALLING_FAKE)).quarantine, { reason: '3 times session-mixup within 600 s' })
+  t.match(await ls.bankStatus(DIALLING_FAKE), { state: 'connected', sessionId })
 })
 
 t.test('SEC-12 whoever has not proven to be the bank cannot bring it into quarantine', async (t) => {

@@ -88,6 +88,25 @@ t.test(
   },
 )
 
+t.test(
+  'SEC-12 a bank that rotates its identity before LS has the pin is refused it, and not put in quarantine',
+  async (t) => {
+    const bed = await testBed(t, { banks: ONE_BANK })
+    const xchange = await bed.startXchange('044')
+    const rules = [{ kind: 'session-mixup', count: 1, windowMs: 600_000 }]
+    const ls = await bed.startLs({ config: { quarantine: { rules } } })
+    await ls.connected('044')
+    const before = await ls.bankStatus('044')
+    const ring = identityRing(bed.node('044').identityFile)
+    ring.prepare(Date.now())
+    ring.activate(Date.now())
+    await xchange.reload()
+    await ls.log.until({ bankCode: '044', audit: true, code: 'IDENTITY_DENIED' })
+    t.equal((await ls.ask({ to: '044', method: 'echo' })).outcome, 'answered')
+    t.match(await ls.bankStatus('044'), { state: 'connected', sessionId: before.sessionId }, 'the session goes on')
+  },
+)
+
 t.test('SEC-10 a pin that is taken away ends the session that proved it', async (t) => {
   const bed = await testBed(t, { banks: ONE_BANK })
   await bed.startXchange('044')
