@@ -42,6 +42,29 @@ t.test('measures our path and a peer over real processes, and says what it found
   t.match(readFileSync(chart, 'utf8'), /^<svg[\s\S]*ours, durable[\s\S]*<\/svg>\n$/)
 })
 
+t.test(
+  'SEC-15 with all of it on, mTLS, kx, JWS and ILP, what is in flight at once is answered and proven',
+  async (t) => {
+    const { stdout } = await run(process.execPath, [
+      PROGRAM,
+      '--json',
+      ...['--systems', 'ours-security,ours-jws', '--concurrency', '64', '--body', '256'],
+      ...['--rounds', '1', '--seconds', '1', '--chart', join(t.testdir(), 'chart.svg')],
+    ])
+    const { runs, skipped, failed } = JSON.parse(stdout)
+    t.strictSame([skipped, failed], [[], []])
+    t.strictSame(
+      runs.map(({ system, errors }: Record<string, unknown>) => [system, errors]),
+      [
+        ['ours-security', 0],
+        ['ours-jws', 0],
+      ],
+      'an answer whose signature or fulfilment is not good counts as an error',
+    )
+    for (const { rps } of runs) t.ok(rps > 0)
+  },
+)
+
 t.test('a wrong command line is told, with exit code 2', async (t) => {
   for (const args of [['--systems', 'carrier-pigeon'], ['--rounds', 'many'], ['--unknown']]) {
     const failure = await run(process.execPath, [PROGRAM, ...args]).catch((error) => error)
