@@ -37,6 +37,8 @@ export const identityKind: KeyKind = {
   publicOf: pinOf,
   prepared: (content, file) => void writePinFile(file, parse(content, file)),
   activated: (content, file) => void writePinFile(file, parse(content, file)),
+  // What it signed in the audit log is verified with it for years.
+  retired: (content, file) => void writePinFile(file, parse(content, file)),
 }
 
 function pinOf(content: Buffer, file: string): string {

@@ -45,7 +45,9 @@ t.test('SEC-10 a key is rotated: next, active, retired, gone', async (t) => {
   )
   t.match(ring.removeRetired(NOW_MS + 9 * DAY_MS), [{ publicText: pin }])
   t.strictSame(states(ring), ['active'])
-  t.strictSame(readdirSync(dir).sort(), ['identity.key', 'identity.keys.json', 'identity.pub'])
+  const oldPin = readdirSync(dir).find((name) => /^identity\.old-.*\.pub$/.test(name)) ?? ''
+  t.equal(readFileSync(join(dir, oldPin), 'utf8'), `${pin}\n`, 'its pin stays: the audit log is verified with it')
+  t.strictSame(readdirSync(dir).sort(), ['identity.key', 'identity.keys.json', oldPin, 'identity.pub'])
 })
 
 t.test('SEC-10 the manifest has the times and no secret, and every key file is its owner’s alone', async (t) => {
