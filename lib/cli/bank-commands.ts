@@ -69,7 +69,11 @@ function addQuarantine(program: Command, io: CliIo): void {
       runCommand(io, options.json === true, async () => {
         const answer = await callAdmin(io, options, 'quarantine', { bank, reason: options.reason })
         if (options.json === true) return printJson(io, answer)
-        io.stdout(`${printable(bank)}  ${paint(io, 'bad', 'quarantined')}: ${printable(options.reason)}\n`)
+        const reason = (answer as { reason?: unknown } | null)?.reason
+        // One that was in force before stays as it was given, with its reason.
+        const isOther = typeof reason === 'string' && reason !== options.reason
+        const said = isOther ? `quarantined before, and stays so: ${reason}` : `quarantined: ${options.reason}`
+        io.stdout(`${printable(bank)}  ${paint(io, 'bad', printable(said))}\n`)
         io.stdout(`lsctl resume ${printable(bank)} ends it\n`)
       }),
     )

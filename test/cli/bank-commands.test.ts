@@ -71,6 +71,11 @@ t.test('quarantine wants a reason', async (t) => {
   t.equal(io.out, '044  quarantined: key lost\nlsctl resume 044 ends it\n')
   t.strictSame(lsd.asked, [{ op: 'quarantine', bank: '044', reason: 'key lost' }])
   t.strictSame(JSON.parse((await lsd.run(['quarantine', '044', '--reason', 'x', '--json'])).out), result)
+  t.equal(
+    (await lsd.run(['quarantine', '044', '--reason', 'another'])).out,
+    '044  quarantined before, and stays so: key lost\nlsctl resume 044 ends it\n',
+    'the reason that is in force, not the one that was given now',
+  )
   const bare = await lsd.run(['quarantine', '044'])
   t.equal(bare.exitCode, 2)
   t.match(bare.err, '--reason')
