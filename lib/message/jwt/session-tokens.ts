@@ -52,6 +52,8 @@ const MAX_TOKENS_PER_SESSION = 1_024
 
 interface LiveSession {
   readonly id: string
+  /** As proven in its kx: one that replaces it later is not known to the peer until the next. */
+  readonly signer: TokenSigner
   readonly peerIdentity: Buffer
   /** Of the peer's newest valid token; 0 before the first. Unix ms. */
   peerExpiresAtMs: number
@@ -102,6 +104,7 @@ export class SessionTokens {
       this.#previous = { session: this.#session, untilMs: clock.monotonicMs() + times.graceMs }
     this.#session = {
       id: sessionId.toString('hex'),
+      signer: this.#options.signer(),
       peerIdentity,
       peerExpiresAtMs: 0,
       peerKeys: new Map(),
@@ -115,12 +118,12 @@ export class SessionTokens {
 
   /** A new token for the session that there is, if any. */
   renew(): void {
-    const { clock, mode, times, self, peer, signer, tokenKeys, send } = this.#options
+    const { clock, mode, times, self, peer, tokenKeys, send } = this.#options
     const session = this.#session
     if (mode === 'off' || session === undefined) return
     const nowMs = clock.nowMs()
     send(
-      makeToken(signer(), SESSION_TOKEN_TYP, {
+      makeToken(session.signer, SESSION_TOKEN_TYP, {
         iss: self,
         sub: self,
         aud: peer,

@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import t from 'tap'
-import { BANK, forge, LS, TokenParties } from './token-parties.ts'
+import { BANK, forge, LS, newSigner, TokenParties } from './token-parties.ts'
 
 const HOUR_MS = 3_600_000
 const SCOPE = { scope: 'transfers', singleUse: false }
@@ -34,6 +34,17 @@ t.test('SEC-8 a token is renewed in time on the same session', async (t) => {
   t.ok(parties.sentByLs.length >= 6 && parties.sentByBank.length >= 6, 'renewed before each expiry')
   t.strictSame([parties.refusedAtLs, parties.refusedAtBank], [[], []], 'there was always one that is valid')
   t.ok(parties.ls.peerExpiresAtMs !== undefined && parties.bank.peerExpiresAtMs !== undefined)
+})
+
+t.test('SEC-8 a session goes on with the identity that it was made with, when the file holds another', async (t) => {
+  const parties = new TokenParties().begin()
+  t.teardown(() => parties.stop())
+  const { kid } = parties.lsIdentity
+  parties.lsIdentity = newSigner()
+  parties.lsKeys.rotate()
+  await Promise.all([parties.ls.judged, parties.bank.judged])
+  t.equal(decodeProtectedHeader(parties.sentByLs.at(-1) ?? '').kid, kid)
+  t.strictSame(parties.refusedAtBank, [], 'the bank knows the one that was proven, and the channel must not end')
 })
 
 t.test('SEC-8 where a token is required, a peer that sends none is refused, and one that stops too', async (t) => {

@@ -49,7 +49,7 @@ export interface TokenPartiesOptions {
 /** LS and a bank's node as far as tokens go; what one sends the other receives at once, unless `carries` is off. */
 export class TokenParties {
   readonly clock = new VirtualClock()
-  readonly lsIdentity = newSigner()
+  lsIdentity = newSigner()
   readonly bankIdentity = newSigner()
   readonly lsKeys = new TokenKeys(this.clock)
   readonly bankKeys = new TokenKeys(this.clock)
