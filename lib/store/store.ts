@@ -12,6 +12,7 @@ import { SealedEnvelope, storeKeyNames } from './sealed-envelope.ts'
 import { SpaceBound } from './space.ts'
 import { LmdbTable, type Table, type TransactionalTable, type VerifyReport } from './table.ts'
 import { WriteGroup } from './write-group.ts'
+import { WriterWatch } from './writer-watch.ts'
 
 export interface StoreOptions {
   /** Directory of the store; made with mode 0700, or tightened to it. */
@@ -138,6 +139,7 @@ class LmdbStore implements TransactionalStore {
   readonly #envelope: Envelope
   readonly #commitTimeoutMs: number
   readonly #commits: CommitWatch
+  readonly #writers: WriterWatch
   readonly #space: SpaceBound
   #gathered: WriteGroup | undefined
   #groupsUnderWay = 0
@@ -146,6 +148,7 @@ class LmdbStore implements TransactionalStore {
   constructor(root: RootDatabase<Buffer, Buffer>, envelope: Envelope, options: StoreOptions) {
     this.path = options.path
     this.#root = root
+    this.#writers = new WriterWatch(root)
     this.#clock = options.clock ?? systemClock
     this.#envelope = envelope
     this.#commitTimeoutMs = options.commitTimeoutMs ?? DEFAULTS.commitTimeoutMs
@@ -323,12 +326,11 @@ class LmdbStore implements TransactionalStore {
   async #close(): Promise<void> {
     this.#sendGathered()
     await this.#commits.idle()
-    await this.#letWriterFinish()
     // lmdb waits without end for a commit that failed or hangs; what is lost by not waiting is only the tidy end.
     const timeout = new AbortController()
     try {
       await Promise.race([
-        this.#root.close(),
+        this.#closeQuietWriter(),
         sleep(this.#clock, this.#commitTimeoutMs, timeout.signal).catch(() => undefined),
       ])
     } finally {
@@ -336,14 +338,11 @@ class LmdbStore implements TransactionalStore {
     }
   }
 
-  /**
-   * lmdb 3.5 settles a write a moment before its writer thread has let go of the environment; to close it in that
-   * moment ends the process (a segmentation fault in ExtendedEnv::notifyUserCallbacks). A transaction that changes
-   * nothing has no such moment, and it comes after that of the last one that did.
-   */
-  async #letWriterFinish(): Promise<void> {
-    await this.#commits.follow(() => this.#root.remove(Buffer.from(NO_TABLE))).catch(() => {})
+  async #closeQuietWriter(): Promise<void> {
+    await this.#writers.idle()
+    // The callback that told so is still on the stack of lmdb's binding.
     await nextTurn()
+    await this.#root.close()
   }
 
   #openDatabase(name: string): Database<Buffer, Buffer> {
