@@ -49,6 +49,8 @@ export class TokenGate {
   readonly #options: TokenGateOptions
   readonly #known: LRUCache<string, KnownToken>
   readonly #spent: SpentTokens
+  /** Goes up when the issuers' keys change. */
+  #generation = 0
 
   constructor(options: TokenGateOptions) {
     this.#options = options
@@ -62,6 +64,7 @@ export class TokenGate {
 
   /** The keys of the issuers have changed: what was proven with others proves nothing now. */
   forget(): void {
+    this.#generation++
     this.#known.clear()
   }
 
@@ -82,8 +85,9 @@ export class TokenGate {
       this.#admit(known, wanted, bearer, session)
       return
     }
+    const generation = this.#generation
     return this.#verify(token, session).then((verified) => {
-      this.#known.set(digest, verified)
+      if (generation === this.#generation) this.#known.set(digest, verified)
       this.#admit(verified, wanted, bearer, session)
     })
   }

@@ -120,6 +120,20 @@ t.test('SEC-8 one token serves all requests of a scope until half its life is ov
   t.equal(await parties.present(first), 'TOKEN_INVALID', 'a remembered token expires like any other')
 })
 
+t.test('SEC-8 what is being verified while the issuers change is not remembered', async (t) => {
+  const parties = new TokenParties({ methods: { transfer: {} } }).begin()
+  t.teardown(() => parties.stop())
+  const token = parties.requests.tokenFor(SCOPE, parties.sessionId.toString('hex'), 'k')
+  const bearer = { method: 'transfer', idempotencyKey: 'k', token }
+  const first = parties.gate.check(bearer, parties.bank)
+  parties.gate.forget()
+  await first
+  const second = parties.gate.check(bearer, parties.bank)
+  t.not(second, undefined, 'it is verified anew, with the keys of now')
+  await second
+  t.equal(parties.gate.check(bearer, parties.bank), undefined)
+})
+
 t.test('SEC-8 a single-use token is good for one idempotency key', async (t) => {
   const parties = new TokenParties({ methods: { transfer: { singleUse: true } }, maxSpent: 2 }).begin()
   t.teardown(() => parties.stop())
