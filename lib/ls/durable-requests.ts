@@ -1,5 +1,5 @@
 import { decodeMeta } from '../frames/index.ts'
-import { parsePrepare } from '../message/ilp/index.ts'
+import { isFulfilled, parsePrepare } from '../message/ilp/index.ts'
 import { type Clock, failpoint } from '../runtime/index.ts'
 import { type JournalRecord, journalDigest, type RequestJournal } from './journal/index.ts'
 import { type RequestIlp, RoutedRequest, type Settlement } from './routed-request.ts'
@@ -16,6 +16,11 @@ const UNPROVEN_BEFORE: Settlement = {
   outcome: 'in-doubt',
   code: 'FULFILMENT_INVALID',
   message: 'the bank answered an earlier request with this key, and did not prove it',
+}
+const OTHER_PACKET: Settlement = {
+  outcome: 'in-doubt',
+  code: 'IN_DOUBT',
+  message: 'an earlier request with this key had another ILP packet, or none: nothing is proven of this one',
 }
 /** Of no fulfilment. */
 const NO_CONDITION = Buffer.alloc(32)
@@ -67,10 +72,11 @@ export class DurableRequests {
     }
     const open = this.#open.get(key)
     if (open !== undefined) {
+      if (!isSameTransfer(request.ilp, open.ilp)) return OTHER_PACKET
       // Not refused: that would say that nothing was done with this key.
       return request.mergeInto(open, this.#clock.monotonicMs()) ? open : TOO_MANY_WAIT
     }
-    return settlementBefore(known)
+    return settlementFor(request, known)
   }
 
   /**
@@ -80,7 +86,7 @@ export class DurableRequests {
   find(request: RoutedRequest): Settlement | undefined {
     const known = this.#journal.get(request.key)
     if (known === undefined || !known.digest.equals(digestOf(request))) return undefined
-    return settlementBefore(known)
+    return settlementFor(request, known)
   }
 
   /** It goes out now, to the xchange process with this boot id (hex). */
@@ -134,6 +140,20 @@ export class DurableRequests {
     this.#open.set(record.key, request)
     return request
   }
+}
+
+/** Of an earlier request with the key. What was proven then, of another packet or of none, proves nothing of this one. */
+function settlementFor({ ilp }: RoutedRequest, known: JournalRecord): Settlement {
+  const before = settlementBefore(known)
+  const isClaimed = before.outcome === 'answered' && before.code === undefined
+  if (ilp === undefined || !isClaimed) return before
+  const { fulfilment } = before
+  return fulfilment !== undefined && isFulfilled(ilp.condition, fulfilment) ? before : OTHER_PACKET
+}
+
+/** Whoever asks without a packet may wait with one who has; who has one waits for its proof. */
+function isSameTransfer(asked: RequestIlp | undefined, open: RequestIlp | undefined): boolean {
+  return asked === undefined || open?.condition.equals(asked.condition) === true
 }
 
 function settlementBefore(known: JournalRecord): Settlement {

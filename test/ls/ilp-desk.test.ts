@@ -281,6 +281,35 @@ t.test('SEC-6 durable transfers are checked after a restart too', async (t) => {
   })
 })
 
+t.test('SEC-6 a durable key asked for with two amounts is told as made for the one that was proven', async (t) => {
+  const harness = await connected(t, { isShared: true })
+  const node = harness.node('044')
+  node.answer = () => undefined
+  const ask = async (method: string, ilp: Record<string, unknown> | undefined) => {
+    const asked = { method, key: 'two', durable: true, late: true, ...(ilp === undefined ? {} : { ilp }) }
+    const id = harness.ask('044', asked)
+    await harness.clock.advance(LATENCY_MS)
+    return id
+  }
+  const first = await ask('transfer', { amount: 1n })
+  const joining = await ask('transfer', { amount: 2n })
+  t.match(harness.app.endOf(joining), { outcome: 'in-doubt' }, 'it does not wait for the answer to another amount')
+  node.respond('two', fulfilled(node.requests[0] as RequestRecord))
+  await harness.clock.advance(LATENCY_MS)
+  t.match(harness.app.endOf(first), { outcome: 'answered', ilp: { fulfilment: Buffer } })
+  t.match(harness.app.endOf(await ask('transfer', { amount: 2n })), { outcome: 'in-doubt', ilp: undefined })
+  t.match(harness.app.endOf(await ask('transfer', { amount: 1n })), { outcome: 'answered' })
+
+  const plain = harness.ask('044', { method: 'balance', key: 'plain', durable: true })
+  await harness.clock.advance(LATENCY_MS)
+  node.respond('plain', { payload: Buffer.from([0xc0]) })
+  await harness.clock.advance(LATENCY_MS)
+  t.match(harness.app.endOf(plain), { outcome: 'answered' })
+  const proven = harness.ask('044', { method: 'balance', key: 'plain', durable: true, ilp: { amount: 1n } })
+  await harness.clock.advance(LATENCY_MS)
+  t.match(harness.app.endOf(proven), { outcome: 'in-doubt' }, 'what was made without a packet proves none')
+})
+
 function otherPacket(harness: SwitchHarness) {
   const expiresAtMs = harness.clock.nowMs() + 30_000
   const transaction = '{"amount":{"amount":"51.00","currency":"NGN"}}'
