@@ -1,4 +1,5 @@
-import { statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import type { AuditHealth } from '../audit/index.ts'
 import { daysLeft, EXPIRY_WARNING_DAYS, secretFileFault } from '../certs/index.ts'
 import type { TlsFacts } from '../channel/index.ts'
@@ -114,9 +115,26 @@ function signingOf({ signing: own }: BankConfig, { signing }: LsConfig): BankSec
 }
 
 function keyFilesOf(config: LsConfig): readonly string[] {
-  const { tls, identityKeyFile, storeKeyFile, storeDir, signing } = config
+  const { tls, identityKeyFile, storeKeyFile, storeDir, signing, banks } = config
   const files = [tls.keyFile, identityKeyFile, storeKeyFile ?? `${storeDir}.key`, signing?.keyFile]
-  return files.filter((file) => file !== undefined)
+  const secrets = banks.map(({ ilpSecretFile }) => ilpSecretFile)
+  return [...files.filter((file) => file !== undefined).flatMap(withItsRing), ...secrets].filter(
+    (file) => file !== undefined,
+  )
+}
+
+/** The key, and the next and the retired ones that lie beside it: as secret as the one in use. */
+function withItsRing(file: string): readonly string[] {
+  const stem = basename(file).replace(/\.key$/, '')
+  const isOfRing = (name: string) =>
+    name.endsWith('.key') && (name === `${stem}.next.key` || name.startsWith(`${stem}.old-`))
+  try {
+    const beside = readdirSync(dirname(file)).filter(isOfRing).sort()
+    return [file, ...beside.map((name) => join(dirname(file), name))]
+  } catch {
+    // That the key itself cannot be read is told.
+    return [file]
+  }
 }
 
 function fileProblemOf(file: string): string | undefined {

@@ -1,4 +1,4 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runProgram } from '../../lib/cli/index.ts'
@@ -41,6 +41,12 @@ t.test('SEC-1 the check prints what is in force for each bank, and is content wi
   t.equal(loose.exitCode, 1)
   t.match(JSON.parse(loose.out), { ok: false, weaknesses: [{ path: bed.node('lsd').keyFile, message: /chmod 600/ }] })
   chmodSync(bed.node('lsd').keyFile, 0o600)
+  const retired = bed.node('lsd').identityFile.replace(/\.key$/, '.old-x.key')
+  writeFileSync(retired, 'a key of before', { mode: 0o644 })
+  const before = await lsctl(bed, 'security', 'check')
+  t.match(before.out, /key files 4 of 5/)
+  t.match(before.out, /weak +\S+old-x\.key: .*chmod 600/, 'one that was rotated away is a secret still')
+  rmSync(retired)
   chmodSync(ls.configFile, 0o664)
   t.match((await lsctl(bed, 'security', 'check')).out, /weak +\S+yaml: .*can be changed by its group/)
   await t.rejects(ls.admin('reload'), { code: 'REFUSED', message: /chmod go-w/ })
