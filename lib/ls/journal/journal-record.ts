@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { ErrorCode } from '../../runtime/index.ts'
 import type { Outcome } from '../routed-request.ts'
 
@@ -54,6 +54,7 @@ export interface JournalRecord extends NewRequest {
 /** Tells a repetition from another request under the same key. NUL ends what cannot contain one. */
 export function journalDigest(request: Pick<NewRequest, 'bankCode' | 'method' | 'payload' | 'condition'>): Buffer {
   const { bankCode, method, payload, condition } = request
-  const digest = createHash('sha256').update(`${bankCode}\0${method}\0`).update(payload).digest()
-  return condition === undefined ? digest : createHash('sha256').update(digest).update(condition).digest()
+  // In one call: a hash object costs three times as much as the hash of a small payload.
+  const digest = hash('sha256', Buffer.concat([Buffer.from(`${bankCode}\0${method}\0`), payload]), 'buffer')
+  return condition === undefined ? digest : hash('sha256', Buffer.concat([digest, condition]), 'buffer')
 }
