@@ -9,6 +9,9 @@ import { MessageWriter } from './message-writer.ts'
  * of them) gave half as much again as 32 KiB; below 2 KiB the system calls weigh more than the overlap brings.
  */
 const FLUSH_BYTES = 4 * 1024
+/** Messages with packets and proofs fill that with four of them: then it is their number that counts. */
+const FLUSH_MESSAGES = 16
+const MAX_FLUSH_BYTES = 32 * 1024
 
 /**
  * Gathers the messages of one tick and writes them at once: as one block in the fast form, as lines in the human form.
@@ -24,6 +27,7 @@ export class Outbox {
     this.flush()
   }
   #flushPlanned = false
+  #messages = 0
 
   constructor(socket: Socket, options: { framed: boolean; maxMessageBytes: number }) {
     this.#socket = socket
@@ -58,7 +62,9 @@ export class Outbox {
       this.#writer.rewind(earlierBytes)
       return false
     }
-    if (batchBytes >= FLUSH_BYTES) {
+    this.#messages++
+    const isFull = batchBytes >= FLUSH_BYTES && (this.#messages >= FLUSH_MESSAGES || batchBytes >= MAX_FLUSH_BYTES)
+    if (isFull || messageBytes >= FLUSH_BYTES) {
       // A large message is a block of its own: gathered, a block might pass the limit of a message.
       if (messageBytes >= FLUSH_BYTES) this.#write(earlierBytes)
       this.flush()
@@ -70,6 +76,7 @@ export class Outbox {
   }
 
   #write(bytes: number): void {
+    this.#messages = 0
     if (bytes === 0) return
     const batch = this.#writer.take(bytes)
     if (this.#framed) batch.writeUInt32BE(bytes, 0)

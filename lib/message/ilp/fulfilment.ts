@@ -1,4 +1,4 @@
-import { createHmac, hash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { LsxError } from '../../runtime/index.ts'
 import { PROOF_BYTES } from './limits.ts'
 import type { IlpPacket } from './packet.ts'
@@ -23,16 +23,12 @@ export function fulfilmentOf(packet: IlpPacket, packetBytes: Buffer, secret: Ilp
 
 /** Of a version 1 packet. */
 export function fulfilmentOfPayment(packet: Buffer, secret: IlpSecret): Buffer {
-  return hmacOf(packet.toString('base64url'), secret)
+  return secret.hmac(packet.toString('base64url'))
 }
 
 /** Of any version 4 packet with this transaction. */
 export function fulfilmentOfTransaction(transaction: Buffer, secret: IlpSecret): Buffer {
-  return hmacOf(transaction.toString('base64'), secret)
-}
-
-function hmacOf(text: string, secret: IlpSecret): Buffer {
-  return secret.withKey((key) => createHmac('sha256', key).update(text, 'latin1').digest())
+  return secret.hmac(transaction.toString('base64'))
 }
 
 /** SHA-256 of the fulfilment. */
