@@ -87,6 +87,9 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   /** More was lost since the question was put. */
   #askAgain = false
   #nextAskAgainMs = 0
+  /** In doubt, and asked for again. */
+  readonly #doubted = new Set<RoutedRequest>()
+  #doubtTimer: TimerHandle | undefined
   #block: LaneBlock
   #timer: TimerHandle | undefined
   readonly #recovering = new Set<RoutedRequest>()
@@ -171,6 +174,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     this.#channel = undefined
     this.#resolving = false
     this.#unsettled.cancel()
+    this.#forgetDoubted()
     this.#block = block
     if (block.mayWait) return
     for (const request of this.#unsettled.takeWaiting()) this.#settle(request, inDoubt(block.message))
@@ -343,12 +347,29 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
 
   /** On a live channel: what the bank could not say before it may know by now. Its doubt was told; the end is an event. */
   #askAgainAbout(request: RoutedRequest): void {
-    const channel = this.#channel
-    const nowMs = this.#options.clock.monotonicMs()
-    if (channel === undefined || this.#resolving || nowMs < this.#nextAskAgainMs) return
     if (request.state !== 'inDoubt' || !this.#unsettled.has(request)) return
-    this.#nextAskAgainMs = nowMs + ASK_AGAIN_MS
-    this.#ask(channel, [request])
+    this.#doubted.add(request)
+    this.#askAboutDoubted()
+  }
+
+  /** All that apps asked for again since the last time, at once. A new channel is asked about everything anyway. */
+  #askAboutDoubted(): void {
+    const channel = this.#channel
+    if (channel === undefined || this.#resolving || this.#doubted.size === 0 || this.#doubtTimer !== undefined) return
+    const { clock } = this.#options
+    const waitMs = this.#nextAskAgainMs - clock.monotonicMs()
+    if (waitMs > 0) {
+      this.#doubtTimer = clock.startTimer(waitMs, () => {
+        this.#doubtTimer = undefined
+        this.#askAboutDoubted()
+      })
+      return
+    }
+    const requests = [...this.#doubted].filter((each) => each.state === 'inDoubt' && this.#unsettled.has(each))
+    this.#doubted.clear()
+    if (requests.length === 0) return
+    this.#nextAskAgainMs = clock.monotonicMs() + ASK_AGAIN_MS
+    this.#ask(channel, requests)
   }
 
   #ask(channel: LsChannel<RoutedRequest>, requests: readonly RoutedRequest[]): void {
@@ -373,7 +394,14 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     this.#resolving = false
     this.#armTimer()
     if (this.#askAgain) this.#askAboutUnsettled()
+    this.#askAboutDoubted()
     this.#sendWaiting()
+  }
+
+  #forgetDoubted(): void {
+    this.#doubted.clear()
+    if (this.#doubtTimer !== undefined) this.#options.clock.cancelTimer(this.#doubtTimer)
+    this.#doubtTimer = undefined
   }
 
   // ---- deadlines

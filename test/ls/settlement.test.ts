@@ -328,3 +328,19 @@ t.test('asking again and again makes LS ask the bank twice a second at most', as
   }
   t.ok(node.keys.length > asked && node.keys.length <= asked + 5, `${node.keys.length - asked} times in 2 s`)
 })
+
+t.test('BEY-2 many doubts that are asked for again on a live channel are all asked about', async (t) => {
+  const { harness, node } = await silentBank()
+  node.answer = () => ({ status: ResponseStatus.inDoubt })
+  const keys = Array.from({ length: 30 }, (_, index) => `k${index}`)
+  for (const key of keys) harness.ask('044', { durable: true, key })
+  await harness.clock.advance(KX_MS)
+  for (const key of keys) node.memory.set(key, 'begun')
+  node.answer = (request) => ({ payload: request.payload })
+  for (const key of keys) {
+    harness.ask('044', { durable: true, key })
+    await harness.clock.advance(10)
+  }
+  await harness.clock.advance(1_100)
+  for (const key of keys) t.match(harness.journal.get(key), { state: 'settled', outcome: 'answered' }, key)
+})
