@@ -10,6 +10,7 @@ export {
 } from './audit-options.ts'
 export { type AuditSigner, type Checkpoint, openCheckpoint, signCheckpoint } from './checkpoint.ts'
 export { changedPaths, configDigest } from './config-change.ts'
+export { type DaemonAuditOptions, daemonAuditLog, noteEmptiedStore, permissiveAlarm } from './daemon-audit.ts'
 export { AUDIT_EVENTS, type AuditEvent } from './events.ts'
 export { type AuditFile, listAuditFiles } from './files.ts'
 export { readLines } from './read.ts'

@@ -4,6 +4,7 @@ import { type KeyRing, keysField } from '../keys/index.ts'
 import { partyField, signingFields } from '../message/jws/index.ts'
 import { type PartyRings, partyRings } from '../message/keys/index.ts'
 import { LsxError } from '../runtime/index.ts'
+import { storeKeyFileOf } from '../store/index.ts'
 
 /** What the configurations of both daemons have in common about keys; of the rest nothing is looked at. */
 const placesSchema = (baseDir: string) =>
@@ -28,7 +29,7 @@ export function keysOfConfig(file: string, env: Readonly<Record<string, string |
   return {
     rings: partyRings({
       identityKeyFile: config.identityKeyFile,
-      storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
+      storeKeyFile: storeKeyFileOf(config),
       signing: signing === undefined ? undefined : { ...signing, party: bankCode ?? signing.party },
       keys,
     }),

@@ -1,43 +1,30 @@
-import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   type AuditActor,
-  AuditLog,
+  type AuditLog,
   changedPaths,
   configDigest,
+  daemonAuditLog,
+  noteEmptiedStore,
+  permissiveAlarm,
   refusalEntry,
   signalActor,
-  storeAnchor,
 } from '../audit/index.ts'
 import { createSecureContext, ExpiryWatch, formatIdentityPin, type TlsMaterial } from '../certs/index.ts'
 import { ChannelListener, DialSlots, newX25519KeyPair, RefusalLog } from '../channel/index.ts'
-import { enforceSecurityMode, PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
+import { enforceSecurityMode } from '../config/index.ts'
 import { IpcServer } from '../ipc/index.ts'
 import type { Identity } from '../kx/index.ts'
 import { EvidenceStore, type EvidenceStoreOptions } from '../message/evidence/index.ts'
 import { type MethodScope, TokenKeys } from '../message/jwt/index.ts'
-import { DaemonKeys } from '../message/keys/index.ts'
-import {
-  type Clock,
-  describeError,
-  type Logger,
-  LsxError,
-  RepeatedLine,
-  type Service,
-  ServiceGroup,
-  sleep,
-  toLsxError,
-} from '../runtime/index.ts'
+import { DaemonKeys, keyWarnings } from '../message/keys/index.ts'
+import { type Clock, type Logger, LsxError, type Service, ServiceGroup, sleep, toLsxError } from '../runtime/index.ts'
 import {
   claimStore,
-  EMPTIED_STORE_LINE,
-  loadStoreKeys,
   lockStore,
-  openStore,
+  openDaemonStore,
   type StoreLock,
-  sealedEnvelope,
-  storeHoldsData,
   type TransactionalStore,
   verifyStore,
 } from '../store/index.ts'
@@ -155,7 +142,7 @@ export class LsDaemon {
       const { signing, evidence } = context
       const optional = [signing, evidence].filter((service) => service !== undefined)
       await this.#services.start([audit], signal)
-      if (this.#storeWasEmptied) this.#noteEmptiedStore(config.storeDir)
+      if (this.#storeWasEmptied) noteEmptiedStore(config.storeDir, { audit, logger })
       await this.#services.start([journal, context.uptime, ...optional], signal)
       // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
       await registry.apply(config.banks, 0, { dial: false })
@@ -205,24 +192,17 @@ export class LsDaemon {
     this.#noteCertificate(material)
     makeRuntimeDir(config.runtimeDir)
     this.#lock = await lockStore(config.storeDir)
-    const rings = ringsOf(config)
-    const storeIsNew = !storeHoldsData(config.storeDir)
-    this.#storeWasEmptied = storeIsNew && existsSync(rings.store.file)
-    const store = openStore({
+    const { store, wasEmptied } = openDaemonStore({
       path: config.storeDir,
+      keyRing: ringsOf(config).store,
       maxBytes: config.durable.maxBytes + evidenceMaxBytes(config) + STORE_MARGIN_BYTES,
       minFreeBytes: config.durable.minFreeBytes,
       commitTimeoutMs: config.durable.commitTimeoutMs,
-      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew })),
       clock,
-      onStall: (error) => {
-        logger.fatal(
-          { error: describeError(error) },
-          'the store has stopped committing; ending, so that a fresh process recovers',
-        )
-        this.#options.onStoreStalled()
-      },
+      logger,
+      onStalled: () => this.#options.onStoreStalled(),
     })
+    this.#storeWasEmptied = wasEmptied
     this.#store = store
     await claimStore(store, 'ls')
     const kxRecords = store.table('kx', { validate: validateKxRecord })
@@ -253,13 +233,13 @@ export class LsDaemon {
     })
     const generation = await nextGeneration(generations, clock.nowMs())
     signal.throwIfAborted()
-    const audit = new AuditLog({
-      config: { ...config.audit, dir: config.audit.dir ?? `${config.storeDir}.audit` },
+    const audit = daemonAuditLog({
+      config: config.audit,
+      storeDir: config.storeDir,
+      store,
       party: 'ls',
       signer: () => this.#context?.identity ?? identity,
       startFacts: { version: this.#options.version, pid: process.pid, generation, configDigest: configDigest(config) },
-      newChainId: () => randomBytes(16).toString('hex'),
-      anchor: storeAnchor(store, logger),
       clock,
       logger,
     })
@@ -363,25 +343,15 @@ export class LsDaemon {
         logger,
         clock,
       }),
-      ...this.#permissiveAlarm(config),
+      ...permissiveAlarm({
+        mode: config.security.mode,
+        weaknesses: lsWeaknesses(config),
+        audit: context.audit,
+        clock,
+        logger,
+      }),
       new HealthCheck({ registry, intervalMs: config.health.intervalMs, clock, logger }),
     ]
-  }
-
-  /** With the store goes what was remembered: the generation, quarantines, durable requests. */
-  #noteEmptiedStore(storeDir: string): void {
-    this.#options.logger.warn({ audit: true, storeDir }, EMPTIED_STORE_LINE)
-    this.#audit?.record({ event: 'store-emptied', facts: { storeDir } })
-  }
-
-  /** Loud for as long as it lasts: nobody may forget that the rules are off. */
-  #permissiveAlarm(config: LsConfig): readonly Service[] {
-    if (config.security.mode === 'strict') return []
-    const { clock, logger } = this.#options
-    const weaknesses = lsWeaknesses(config)
-    this.#audit?.record({ event: 'mode-permissive', facts: { weaknesses } })
-    const say = () => logger.error({ audit: true, weaknesses }, PERMISSIVE_LINE)
-    return [new RepeatedLine({ clock, intervalMs: PERMISSIVE_LINE_MS, say })]
   }
 
   async #stop(): Promise<void> {
@@ -477,11 +447,8 @@ export class LsDaemon {
     this.#expiry.check()
   }
 
-  /** What somebody has to see to, in a word each. */
   #warnings(): readonly string[] {
-    const due = (this.#keys?.due ?? []).map((kind) => `the ${kind} key is due for rotation`)
-    const days = this.#expiry.daysLeft
-    return this.#expiry.isNearEnd && days !== undefined ? [`the certificate ends in ${days} days`, ...due] : due
+    return keyWarnings(this.#keys, this.#expiry)
   }
 
   #status(): Record<string, unknown> {

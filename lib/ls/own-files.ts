@@ -5,6 +5,7 @@ import { type Identity, identityFromPrivateKey } from '../kx/index.ts'
 import { SigningMaterial } from '../message/jws/index.ts'
 import { type PartyRings, partyRings } from '../message/keys/index.ts'
 import { type Clock, type Logger, silentLogger, systemClock } from '../runtime/index.ts'
+import { storeKeyFileOf } from '../store/index.ts'
 import { BankLink } from './bank-link.ts'
 import type { LsConfig } from './config.ts'
 import { loadIlpSecrets } from './ilp-desk.ts'
@@ -41,7 +42,7 @@ export function loadSigning(
 export function ringsOf(config: LsConfig): PartyRings {
   return partyRings({
     ...config,
-    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
+    storeKeyFile: storeKeyFileOf(config),
     signing: config.signing,
   })
 }

@@ -4,6 +4,7 @@ import type { AuditHealth } from '../audit/index.ts'
 import { daysLeft, EXPIRY_WARNING_DAYS, secretFileFault } from '../certs/index.ts'
 import type { TlsFacts } from '../channel/index.ts'
 import { configFileProblem, type SecurityMode, type Weakness } from '../config/index.ts'
+import { storeKeyFileOf } from '../store/index.ts'
 import type { BankLink } from './bank-link.ts'
 import type { BankConfig, LsConfig } from './config.ts'
 import { bankWeaknesses, lsWeaknesses } from './weaknesses.ts'
@@ -115,8 +116,8 @@ function signingOf({ signing: own }: BankConfig, { signing }: LsConfig): BankSec
 }
 
 function keyFilesOf(config: LsConfig): readonly string[] {
-  const { tls, identityKeyFile, storeKeyFile, storeDir, signing, banks } = config
-  const files = [tls.keyFile, identityKeyFile, storeKeyFile ?? `${storeDir}.key`, signing?.keyFile]
+  const { tls, identityKeyFile, signing, banks } = config
+  const files = [tls.keyFile, identityKeyFile, storeKeyFileOf(config), signing?.keyFile]
   const secrets = banks.map(({ ilpSecretFile }) => ilpSecretFile)
   return [...files.filter((file) => file !== undefined).flatMap(withItsRing), ...secrets].filter(
     (file) => file !== undefined,

@@ -10,6 +10,14 @@ import { STORE_KEY_BYTES, storeKeyId } from './sealed-envelope.ts'
 export const EMPTIED_STORE_LINE =
   'the store is empty, and its key is there already: if this is not the first start, somebody has removed the store; put its backup back'
 
+/** Beside the store, unless the configuration names another place. */
+export function storeKeyFileOf(config: {
+  readonly storeDir: string
+  readonly storeKeyFile?: string | undefined
+}): string {
+  return config.storeKeyFile ?? `${config.storeDir}.key`
+}
+
 /** Has anything ever been stored in this directory? */
 export function storeHoldsData(storePath: string): boolean {
   const file = join(storePath, 'data.mdb')

@@ -1,7 +1,14 @@
-import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { AuditLog, changedPaths, configDigest, refusalEntry, signalActor, storeAnchor } from '../audit/index.ts'
+import {
+  type AuditLog,
+  changedPaths,
+  configDigest,
+  daemonAuditLog,
+  noteEmptiedStore,
+  permissiveAlarm,
+  refusalEntry,
+  signalActor,
+} from '../audit/index.ts'
 import { createSecureContext, ExpiryWatch, formatIdentityPin, lsSpiffeId, type TlsMaterial } from '../certs/index.ts'
 import {
   AllowList,
@@ -13,29 +20,23 @@ import {
   RefusalLog,
   type TlsTarget,
 } from '../channel/index.ts'
-import { PERMISSIVE_LINE, PERMISSIVE_LINE_MS } from '../config/index.ts'
 import type { Identity } from '../kx/index.ts'
 import { type SigningMaterial, XchangeSigning } from '../message/jws/index.ts'
-import { DaemonKeys } from '../message/keys/index.ts'
+import { DaemonKeys, keyWarnings } from '../message/keys/index.ts'
 import {
   type Clock,
   describeError,
   type Logger,
   LsxError,
-  RepeatedLine,
   type Service,
   ServiceGroup,
   toLsxError,
 } from '../runtime/index.ts'
 import {
   claimStore,
-  EMPTIED_STORE_LINE,
-  loadStoreKeys,
   lockStore,
-  openStore,
+  openDaemonStore,
   type StoreLock,
-  sealedEnvelope,
-  storeHoldsData,
   type TransactionalStore,
   verifyStore,
 } from '../store/index.ts'
@@ -133,32 +134,25 @@ export class XchangeDaemon {
     this.#signing = loadSigning(config, { clock, logger })
     this.#lock = await lockStore(config.storeDir)
     const rings = ringsOf(config)
-    const storeIsNew = !storeHoldsData(config.storeDir)
-    const storeWasEmptied = storeIsNew && existsSync(rings.store.file)
-    const store = openStore({
+    const { store, wasEmptied } = openDaemonStore({
       path: config.storeDir,
+      keyRing: rings.store,
       maxBytes: config.onceOnly.maxBytes + STORE_MARGIN_BYTES,
-      envelope: sealedEnvelope(loadStoreKeys(rings.store, { storeIsNew })),
       clock,
-      onStall: (error) => {
-        logger.fatal(
-          { error: describeError(error) },
-          'the store has stopped committing; ending, so that a fresh process recovers',
-        )
-        this.#options.onStoreStalled()
-      },
+      logger,
+      onStalled: () => this.#options.onStoreStalled(),
     })
     this.#store = store
     await claimStore(store, `xchange ${config.bankCode}`)
     const fences = store.table('fence', { validate: validateGeneration })
     await verifyStore(store, logger, signal)
-    const audit = new AuditLog({
-      config: { ...config.audit, dir: config.audit.dir ?? `${config.storeDir}.audit` },
+    const audit = daemonAuditLog({
+      config: config.audit,
+      storeDir: config.storeDir,
+      store,
       party: `xchange ${config.bankCode}`,
       signer: () => this.#ownIdentity(),
       startFacts: { version, pid: process.pid, configDigest: configDigest(config) },
-      newChainId: () => randomBytes(16).toString('hex'),
-      anchor: storeAnchor(store, logger),
       clock,
       logger,
     })
@@ -215,12 +209,12 @@ export class XchangeDaemon {
     })
     this.#keys = keys
     await this.#services.start([audit], signal)
-    await this.#services.start(this.#permissiveAlarm(), signal)
-    if (storeWasEmptied) {
-      // With the store goes which keys were executed: what LS sends again would be executed again.
-      logger.warn({ audit: true, storeDir: config.storeDir }, EMPTIED_STORE_LINE)
-      audit.record({ event: 'store-emptied', facts: { storeDir: config.storeDir } })
-    }
+    const weaknesses = xchangeWeaknesses(config)
+    await this.#services.start(
+      permissiveAlarm({ mode: config.security.mode, weaknesses, audit, clock, logger }),
+      signal,
+    )
+    if (wasEmptied) noteEmptiedStore(config.storeDir, { audit, logger })
     await this.#services.start(
       [onceOnly, keys, this.#expiry, ...this.#signingServices(), ...services, ...this.#createListener(link, material)],
       signal,
@@ -296,16 +290,6 @@ export class XchangeDaemon {
       },
     })
     this.#loaded = config
-  }
-
-  /** Loud for as long as it lasts: nobody may forget that the rules are off. */
-  #permissiveAlarm(): readonly Service[] {
-    const { config, clock, logger } = this.#options
-    if (config.security.mode === 'strict') return []
-    const weaknesses = xchangeWeaknesses(config)
-    this.#audit?.record({ event: 'mode-permissive', facts: { weaknesses } })
-    const say = () => logger.error({ audit: true, weaknesses }, PERMISSIVE_LINE)
-    return [new RepeatedLine({ clock, intervalMs: PERMISSIVE_LINE_MS, say })]
   }
 
   #newSigning(): XchangeSigning | undefined {
@@ -472,11 +456,9 @@ export class XchangeDaemon {
     this.#expiry.check()
   }
 
-  /** What somebody has to see to, in a word each; told to LS with the health. */
+  /** Told to LS with the health. */
   #warnings(): readonly string[] {
-    const due = (this.#keys?.due ?? []).map((kind) => `the ${kind} key is due for rotation`)
-    const days = this.#expiry.daysLeft
-    return this.#expiry.isNearEnd && days !== undefined ? [`the certificate ends in ${days} days`, ...due] : due
+    return keyWarnings(this.#keys, this.#expiry)
   }
 }
 

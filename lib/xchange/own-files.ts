@@ -12,6 +12,7 @@ import { checkIdentityPublicKey, type Identity, identityFromPrivateKey } from '.
 import { checkSigningMode, SigningMaterial } from '../message/jws/index.ts'
 import { type PartyRings, partyRings } from '../message/keys/index.ts'
 import { type Clock, type Logger, silentLogger, systemClock } from '../runtime/index.ts'
+import { storeKeyFileOf } from '../store/index.ts'
 import type { XchangeConfig } from './config.ts'
 import { readIlpRules } from './ilp-receiver.ts'
 import { readSealingRules } from './request-sealing.ts'
@@ -81,7 +82,7 @@ export function loadSigning(
 export function ringsOf({ signing, ...config }: XchangeConfig): PartyRings {
   return partyRings({
     ...config,
-    storeKeyFile: config.storeKeyFile ?? `${config.storeDir}.key`,
+    storeKeyFile: storeKeyFileOf(config),
     signing: signing === undefined ? undefined : { ...signing, party: config.bankCode },
   })
 }
