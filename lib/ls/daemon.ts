@@ -129,7 +129,7 @@ export class LsDaemon {
     const { config, clock, logger, version } = this.#options
     this.#startedAtMs = clock.nowMs()
     try {
-      const { context, journal, audit } = await this.#createContext(signal)
+      const { context, journal, audit, material } = await this.#createContext(signal)
       const registry = new Registry(context)
       this.#registry = registry
       const router = new Router({
@@ -146,7 +146,7 @@ export class LsDaemon {
       await this.#services.start([journal, context.uptime, ...optional], signal)
       // All banks are known before anybody can ask for one; none is dialled before it is sure that no other lsd runs here.
       await registry.apply(config.banks, 0, { dial: false })
-      await this.#services.start(this.#createServices(context, registry, router), signal)
+      await this.#services.start(this.#createServices(context, { registry, router, material }), signal)
       registry.startAll()
       await settledOrLate(registry, config.start.readyWithinMs, clock, signal)
     } catch (error) {
@@ -181,7 +181,9 @@ export class LsDaemon {
     return reloaded
   }
 
-  async #createContext(signal: AbortSignal): Promise<{ context: SwitchContext; journal: Service; audit: AuditLog }> {
+  async #createContext(
+    signal: AbortSignal,
+  ): Promise<{ context: SwitchContext; journal: Service; audit: AuditLog; material: TlsMaterial }> {
     const { config, clock, logger, random } = this.#options
     const { permissive = false } = this.#options
     enforceSecurityMode({ mode: config.security.mode, hasFlag: permissive, weaknesses: lsWeaknesses(config) })
@@ -280,15 +282,19 @@ export class LsDaemon {
       defer: setImmediate,
     }
     this.#context = context
-    return { context, journal, audit }
+    return { context, journal, audit, material }
   }
 
-  #createServices(context: SwitchContext, registry: Registry, router: Router): readonly Service[] {
+  #createServices(
+    context: SwitchContext,
+    parts: { readonly registry: Registry; readonly router: Router; readonly material: TlsMaterial },
+  ): readonly Service[] {
+    const { registry, router, material } = parts
     const { config, clock, logger } = this.#options
     this.#listener = new ChannelListener({
       host: config.listen.host,
       port: config.listen.port,
-      material: loadOwnMaterial(config),
+      material,
       maxFrameBytes: config.frames.maxFrameBytes,
       maxConnections: config.listen.maxConnections,
       gate: new LsGate(
