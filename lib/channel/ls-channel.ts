@@ -1,4 +1,10 @@
-import { decodeResponseBatch, FrameType, RequestBatch, type ResponseRecord } from '../frames/index.ts'
+import {
+  decodeResponseBatch,
+  FrameType,
+  type OutgoingRequest,
+  RequestBatch,
+  type ResponseRecord,
+} from '../frames/index.ts'
 import type { Session } from '../kx/index.ts'
 import { type Clock, failpoint, type Logger, LsxError, type TimerHandle } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
@@ -6,7 +12,7 @@ import type { ChannelCounters } from './counters.ts'
 import { WHEEL_TICK_MS } from './deadline-wheel.ts'
 import { type ChannelRequest, InFlightTable } from './in-flight.ts'
 import { isWorthALine } from './log-thinning.ts'
-import { type LsMessageSigning, type OutgoingRequest, SIGNED_FLUSH_AT } from './message-signing.ts'
+import { type LsMessageSigning, SIGNED_FLUSH_AT } from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {

@@ -1,29 +1,15 @@
-import type { RequestRecord, ResponseRecord } from '../frames/index.ts'
+import type {
+  AnsweredRequest,
+  OutgoingRequest,
+  OutgoingResponse,
+  RequestRecord,
+  ResponseRecord,
+} from '../frames/index.ts'
 import type { LsxError } from '../runtime/index.ts'
 import type { FlushAt, RecordBatch } from './batch-sender.ts'
 
 /** A signature costs more than all the rest of a batch: it is shared by twice as many records. */
 export const SIGNED_FLUSH_AT: FlushAt = { bytes: 32_768, records: 128 }
-
-/** A request record on its way out, with the request that it is of. */
-export interface OutgoingRequest<R> extends RequestRecord {
-  readonly origin: R
-}
-
-/** What a response answers, as its signature names it. */
-export interface AnsweredRequest {
-  readonly key: string
-  readonly method: string
-  /** Hash of the signed request, empty where it was not signed. */
-  readonly messageHash: string
-}
-
-/** A response record on its way out, with what it answers. */
-export interface OutgoingResponse extends ResponseRecord {
-  readonly answered: AnsweredRequest
-  /** Of the request, without the signature. */
-  readonly meta: Buffer | undefined
-}
 
 /** Signs what LS sends and verifies what comes back. `sessionId`: of the session that seals, or sealed, the frame. */
 export interface LsMessageSigning<R> {

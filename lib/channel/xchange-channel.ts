@@ -1,7 +1,9 @@
 import {
+  type AnsweredRequest,
   decodeRequestBatch,
   encodeMap,
   FrameType,
+  type OutgoingResponse,
   type RequestRecord,
   ResponseBatch,
   type ResponseRecord,
@@ -11,13 +13,7 @@ import type { Session } from '../kx/index.ts'
 import { type Clock, describeError, failpoint, type Logger, LsxError } from '../runtime/index.ts'
 import { BatchSender } from './batch-sender.ts'
 import type { ChannelCounters } from './counters.ts'
-import {
-  type AnsweredRequest,
-  type OutgoingResponse,
-  type RequestVerdict,
-  SIGNED_FLUSH_AT,
-  type XchangeMessageSigning,
-} from './message-signing.ts'
+import { type RequestVerdict, SIGNED_FLUSH_AT, type XchangeMessageSigning } from './message-signing.ts'
 import { type ChannelObserver, SecuredChannel } from './secured-channel.ts'
 import type { ChannelSocket } from './socket.ts'
 import {

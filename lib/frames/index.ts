@@ -14,6 +14,7 @@ export {
   TAG_BYTES,
 } from './limits.ts'
 export { decodeMap, decodeMeta, decodeValue, encodeMap, encodeValue } from './map-codec.ts'
+export type { AnsweredRequest, OutgoingRequest, OutgoingResponse } from './outgoing-records.ts'
 export { isKey, isMethod } from './record-rules.ts'
 export { decodeRequestBatch, type RequestRecord, requestRecordBytes } from './request-records.ts'
 export { decodeResponseBatch, type ResponseRecord, ResponseStatus, responseRecordBytes } from './response-records.ts'

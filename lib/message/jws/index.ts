@@ -18,9 +18,6 @@ export { type ReadMessage, readMessage } from './message-reader.ts'
 export type { VerifyPolicy } from './message-verifier.ts'
 export { checkParty, isKeyId, isParty } from './names.ts'
 export type {
-  AnsweredRequest,
-  OutgoingRequest,
-  OutgoingResponse,
   SignableRequest,
   SignedRequest,
 } from './record-forms.ts'

@@ -1,4 +1,4 @@
-import { RequestBatch, type ResponseRecord } from '../../frames/index.ts'
+import { type OutgoingRequest, RequestBatch, type ResponseRecord } from '../../frames/index.ts'
 import { type Clock, LsxError } from '../../runtime/index.ts'
 import { batchProofBytes } from './batch-proof.ts'
 import type { KeyFinder } from './key-directory.ts'
@@ -6,7 +6,7 @@ import { MessageDirection } from './message.ts'
 import { MessageVerifier, type VerifyPolicy } from './message-verifier.ts'
 import { metaGrowth, withoutSignature } from './meta-signature.ts'
 import { MAX_KEY_ID_BYTES } from './names.ts'
-import { type OutgoingRequest, requestForm, type SignableRequest, type SignedRequest } from './record-forms.ts'
+import { requestForm, type SignableRequest, type SignedRequest } from './record-forms.ts'
 import {
   type MessageEvidence,
   type OutgoingBatch,

@@ -1,8 +1,8 @@
 import {
   isKey,
   isMethod,
-  type RequestRecord,
-  type ResponseRecord,
+  type OutgoingRequest,
+  type OutgoingResponse,
   requestRecordBytes,
   responseRecordBytes,
 } from '../../frames/index.ts'
@@ -26,22 +26,6 @@ export interface SignedRequest extends SignedMessage {
 
 /** A request that is sent again on the same channel may still be answered under its older ids; more are forgotten. */
 const SENDINGS_KEPT = 4
-
-export interface OutgoingRequest<R> extends RequestRecord {
-  readonly origin: R
-}
-
-/** What a response answers, as the xchange received it. */
-export interface AnsweredRequest {
-  readonly key: string
-  readonly method: string
-  /** Hash of the signed request, empty where it was not signed. */
-  readonly messageHash: string
-}
-
-export interface OutgoingResponse extends ResponseRecord {
-  readonly answered: AnsweredRequest
-}
 
 export function requestForm<R extends SignableRequest>(
   keepsEvidence: (request: R) => boolean,

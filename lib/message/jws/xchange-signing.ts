@@ -1,10 +1,10 @@
-import { type RequestRecord, ResponseBatch } from '../../frames/index.ts'
+import { type AnsweredRequest, type OutgoingResponse, type RequestRecord, ResponseBatch } from '../../frames/index.ts'
 import { LsxError } from '../../runtime/index.ts'
 import { type ChannelSigningOptions, MAX_SKEW_MS, signatureRoom } from './ls-signing.ts'
 import { MessageDirection } from './message.ts'
 import { MessageVerifier } from './message-verifier.ts'
 import { withoutSignature } from './meta-signature.ts'
-import { type AnsweredRequest, type OutgoingResponse, responseForm } from './record-forms.ts'
+import { responseForm } from './record-forms.ts'
 import { type OutgoingBatch, SigningBatch } from './signing-batch.ts'
 
 /** What became of a request's signature at the xchange, and what its response will be bound to. */
