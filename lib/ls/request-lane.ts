@@ -17,6 +17,7 @@ import {
   type TimerHandle,
   toLsxError,
 } from '../runtime/index.ts'
+import { DoubtedRequests } from './doubted-requests.ts'
 import type { DurableRequests } from './durable-requests.ts'
 import type { IlpDesk } from './ilp-desk.ts'
 import { type Outcome, RoutedRequest, type Settlement } from './routed-request.ts'
@@ -57,8 +58,6 @@ const RECORD_OVERHEAD_BYTES = 256
 const FETCH_MS = 5_000
 /** Requests without an answer that are asked about after a reconnect; beyond them they end in doubt at once. */
 const MAX_UNSETTLED = 65_536
-/** An app that asks again for what is in doubt makes LS ask the xchange again, not more often than this. */
-const ASK_AGAIN_MS = 500
 const NO_META: Readonly<Record<string, unknown>> = Object.freeze({})
 
 /**
@@ -73,6 +72,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   readonly #options: LaneOptions
   readonly #queue: WaitingQueue<RoutedRequest>
   readonly #unsettled: UnsettledRequests
+  readonly #doubted: DoubtedRequests
   readonly #unkept: UnkeptOutcomes
   readonly #outcomes: Record<Outcome | 'settled-late', number> = {
     answered: 0,
@@ -86,10 +86,6 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
   #resolving = false
   /** More was lost since the question was put. */
   #askAgain = false
-  #nextAskAgainMs = 0
-  /** In doubt, and asked for again. */
-  readonly #doubted = new Set<RoutedRequest>()
-  #doubtTimer: TimerHandle | undefined
   #block: LaneBlock
   #timer: TimerHandle | undefined
   readonly #recovering = new Set<RoutedRequest>()
@@ -102,6 +98,11 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
       clock: options.clock,
       logger: options.logger,
       maxRequests: MAX_UNSETTLED,
+    })
+    this.#doubted = new DoubtedRequests({
+      unsettled: this.#unsettled,
+      clock: options.clock,
+      onDue: () => this.#askAboutDoubted(),
     })
     this.#unkept = new UnkeptOutcomes({
       durable: options.durable,
@@ -174,7 +175,7 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     this.#channel = undefined
     this.#resolving = false
     this.#unsettled.cancel()
-    this.#forgetDoubted()
+    this.#doubted.clear()
     this.#block = block
     if (block.mayWait) return
     for (const request of this.#unsettled.takeWaiting()) this.#settle(request, inDoubt(block.message))
@@ -255,7 +256,10 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     try {
       const known = await durable.accept(request)
       if (known === undefined) this.#admit(request)
-      else if (known instanceof RoutedRequest) this.#askAgainAbout(known)
+      else if (known instanceof RoutedRequest) {
+        this.#doubted.add(known)
+        this.#askAboutDoubted()
+      }
       // Told straight from the journal: this request is not the one that is settled there.
       else request.settle(known, clock.monotonicMs())
     } catch (thrown) {
@@ -345,31 +349,11 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     this.#ask(channel, this.#unsettled.all())
   }
 
-  /** On a live channel: what the bank could not say before it may know by now. Its doubt was told; the end is an event. */
-  #askAgainAbout(request: RoutedRequest): void {
-    if (request.state !== 'inDoubt' || !this.#unsettled.has(request)) return
-    this.#doubted.add(request)
-    this.#askAboutDoubted()
-  }
-
-  /** All that apps asked for again since the last time, at once. A new channel is asked about everything anyway. */
   #askAboutDoubted(): void {
     const channel = this.#channel
-    if (channel === undefined || this.#resolving || this.#doubted.size === 0 || this.#doubtTimer !== undefined) return
-    const { clock } = this.#options
-    const waitMs = this.#nextAskAgainMs - clock.monotonicMs()
-    if (waitMs > 0) {
-      this.#doubtTimer = clock.startTimer(waitMs, () => {
-        this.#doubtTimer = undefined
-        this.#askAboutDoubted()
-      })
-      return
-    }
-    const requests = [...this.#doubted].filter((each) => each.state === 'inDoubt' && this.#unsettled.has(each))
-    this.#doubted.clear()
-    if (requests.length === 0) return
-    this.#nextAskAgainMs = clock.monotonicMs() + ASK_AGAIN_MS
-    this.#ask(channel, requests)
+    if (channel === undefined || this.#resolving) return
+    const requests = this.#doubted.take()
+    if (requests.length > 0) this.#ask(channel, requests)
   }
 
   #ask(channel: LsChannel<RoutedRequest>, requests: readonly RoutedRequest[]): void {
@@ -396,12 +380,6 @@ export class RequestLane implements RequestOwner<RoutedRequest> {
     if (this.#askAgain) this.#askAboutUnsettled()
     this.#askAboutDoubted()
     this.#sendWaiting()
-  }
-
-  #forgetDoubted(): void {
-    this.#doubted.clear()
-    if (this.#doubtTimer !== undefined) this.#options.clock.cancelTimer(this.#doubtTimer)
-    this.#doubtTimer = undefined
   }
 
   // ---- deadlines
