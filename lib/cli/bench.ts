@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { DEFAULT_TIMEOUT_MS, decodePayload, LONGEST_TIMEOUT_MS, type Outcome } from '../ipc/index.ts'
+import { DEFAULT_TIMEOUT_MS, decodePayload, LONGEST_TIMEOUT_MS } from '../ipc/index.ts'
 import { isErrorCode } from '../runtime/index.ts'
 import { adviceFor } from './advice.ts'
 import { askOnce, type EndingCount, isGood, type LoopOptions, paddedPayload, runClosedLoop } from './closed-loop.ts'
@@ -7,6 +7,7 @@ import { type GlobalOptions, withDaemon } from './daemon-client.ts'
 import { durationOption, formatMilliseconds } from './duration.ts'
 import { type CliIo, CommandError, ExitCode, paint, printable, printJson, runCommand } from './io.ts'
 import { parsePayload } from './json-text.ts'
+import { exitCodeOfOutcome } from './outcome-exit.ts'
 
 interface BenchOptions extends GlobalOptions {
   readonly concurrency: number
@@ -157,7 +158,7 @@ function refusalOf({ outcome, code, message }: Omit<EndingCount, 'count'>, metho
       : adviceFor(code)
   const text = `the first request was ${outcome}${message === undefined ? '' : `: ${message}`}; nothing was measured`
   return new CommandError(
-    exitCodeOf(outcome),
+    exitCodeOfOutcome(outcome),
     isErrorCode(code) ? code : 'HANDLER_FAILED',
     text,
     advice === undefined ? {} : { advice },
@@ -165,24 +166,11 @@ function refusalOf({ outcome, code, message }: Omit<EndingCount, 'count'>, metho
 }
 
 function worstOf(failures: readonly EndingCount[]): ExitCode {
-  const codes = failures.map(({ outcome }) => exitCodeOf(outcome))
+  const codes = failures.map(({ outcome }) => exitCodeOfOutcome(outcome))
   return (
     [ExitCode.inDoubt, ExitCode.notSent, ExitCode.refused, ExitCode.failed].find((code) => codes.includes(code)) ??
     ExitCode.ok
   )
-}
-
-function exitCodeOf(outcome: Outcome): ExitCode {
-  switch (outcome) {
-    case 'answered':
-      return ExitCode.failed
-    case 'refused':
-      return ExitCode.refused
-    case 'not-sent':
-      return ExitCode.notSent
-    case 'in-doubt':
-      return ExitCode.inDoubt
-  }
 }
 
 function printForPeople(io: CliIo, result: BenchResult): void {

@@ -28,6 +28,7 @@ import { type GlobalOptions, withDaemon } from './daemon-client.ts'
 import { durationOption } from './duration.ts'
 import { type CliIo, ExitCode, paint, printable, printJson, runCommand, type Tone } from './io.ts'
 import { jsonText, parsePayload, prettyJsonText } from './json-text.ts'
+import { exitCodeOfOutcome } from './outcome-exit.ts'
 
 interface SendOptions extends GlobalOptions {
   readonly key?: string
@@ -255,14 +256,5 @@ function suffix(advice: string | undefined): string {
 }
 
 function exitCodeOf({ outcome, code }: SendResult): ExitCode {
-  switch (outcome) {
-    case 'answered':
-      return code === undefined ? ExitCode.ok : ExitCode.failed
-    case 'refused':
-      return ExitCode.refused
-    case 'not-sent':
-      return ExitCode.notSent
-    case 'in-doubt':
-      return ExitCode.inDoubt
-  }
+  return outcome === 'answered' && code === undefined ? ExitCode.ok : exitCodeOfOutcome(outcome)
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { fields, loadConfig } from '../config/index.ts'
 import { keysField } from '../keys/index.ts'
 import { FSPIOP_ALGORITHMS } from '../message/fspiop/index.ts'
+import { LEAST_RSA_BITS, MIN_RSA_BITS } from '../message/jwe/index.ts'
 import { partyField, signingFields } from '../message/jws/index.ts'
 
 const xchangeSchema = (baseDir: string) =>
@@ -95,7 +96,7 @@ const xchangeSchema = (baseDir: string) =>
         .section({
           keyFiles: z.array(fields.pathField(baseDir)).max(8).default([]),
           requiredMethods: fields.methodsField,
-          minRsaBits: fields.countField(2_048, 8_192).default(4_096),
+          minRsaBits: fields.countField(LEAST_RSA_BITS, 8_192).default(MIN_RSA_BITS),
           maxAgeMs: fields.durationMsField(1_000, 86_400_000).default(3_600_000),
         })
         .refine((sealing) => sealing.requiredMethods.length === 0 || sealing.keyFiles.length > 0, {
