@@ -1,13 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { createWriteStream, type WriteStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CLOCK_OFFSET_VARIABLE, type ClockMessage } from './child-preload.ts'
+import { type LogLine, spawnDaemon } from './daemon-process.ts'
 import { monotonicMs } from './monotonic.ts'
-import { COMPILED } from './paths.ts'
-
-/** A line of a daemon's log. */
-export type LogLine = Readonly<Record<string, unknown>>
 
 /** What one start has of its own. */
 export interface Launch {
@@ -159,12 +155,23 @@ export class DaemonChild {
   async #runOnce(): Promise<Death> {
     const launch = this.#nextLaunch
     this.#nextLaunch = {}
-    const process = this.#spawn(launch)
+    const { failpoint, wrapper = [] } = launch
+    const { program, configFile, env = {} } = this.#options
+    const process = spawnDaemon(
+      {
+        program,
+        configFile,
+        env: {
+          ...env,
+          [CLOCK_OFFSET_VARIABLE]: String(this.#clockOffsetMs),
+          ...(failpoint === undefined ? {} : { LSX_FAILPOINT: failpoint }),
+        },
+        wrapper,
+      },
+      (text, line) => this.#receive(incarnation, text, line),
+    )
     const incarnation: Incarnation = { process, launch, isReady: false, isPaused: false, asked: undefined }
     this.#current = incarnation
-    for (const stream of [process.stdout, process.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#receive(incarnation, line))
-    }
     const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
       process.once('error', () => resolve([null, null]))
       process.once('exit', (code, signal) => resolve([code, signal]))
@@ -172,38 +179,13 @@ export class DaemonChild {
     const atMs = monotonicMs()
     if (this.#current === incarnation) this.#current = undefined
     this.#lastExitCode = code
-    const { failpoint } = launch
     const diedThere = incarnation.asked === undefined && failpoint !== undefined && signal === 'SIGKILL'
     const cause = incarnation.asked ?? (diedThere ? 'failpoint' : 'itself')
     return { daemon: this.name, atMs, cause, code, signal, wasReady: incarnation.isReady, failpoint }
   }
 
-  #spawn({ failpoint, wrapper = [] }: Launch): ChildProcess {
-    const { program, configFile, env = {} } = this.#options
-    const command = [
-      ...wrapper,
-      process.execPath,
-      '--import',
-      COMPILED.childPreload.href,
-      COMPILED.program(program),
-      '--config',
-      configFile,
-    ]
-    const [file = process.execPath, ...words] = command
-    return spawn(file, words, {
-      env: {
-        ...process.env,
-        ...env,
-        [CLOCK_OFFSET_VARIABLE]: String(this.#clockOffsetMs),
-        ...(failpoint === undefined ? {} : { LSX_FAILPOINT: failpoint }),
-      },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    })
-  }
-
-  #receive(incarnation: Incarnation, text: string): void {
+  #receive(incarnation: Incarnation, text: string, line: LogLine | undefined): void {
     this.#log.write(`${text}\n`)
-    const line = parsedLine(text)
     if (line === undefined) return
     if (line.notify === 'READY=1') incarnation.isReady = true
     // What a process says after its end is for the log only.
@@ -225,13 +207,5 @@ export class DaemonChild {
     const { process: child } = incarnation
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill(signal)
-  }
-}
-
-function parsedLine(text: string): LogLine | undefined {
-  try {
-    return JSON.parse(text) as LogLine
-  } catch {
-    return undefined
   }
 }

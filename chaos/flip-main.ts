@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util'
-import { wholeNumber } from './arguments.ts'
+import { parseArguments, wholeNumber } from './arguments.ts'
 import { type Ended, runCommand } from './command.ts'
 import { type FlipFigures, flipBits } from './flip-run.ts'
 
@@ -21,22 +20,15 @@ interface Arguments {
 }
 
 function parse(argv: readonly string[]): Arguments | string | undefined {
-  try {
-    const { values } = parseArgs({
-      args: [...argv],
-      options: {
-        flips: { type: 'string', default: '300' },
-        seed: { type: 'string', default: '1' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-    if (values.help) return undefined
-    const flips = wholeNumber('flips', values.flips, { from: 2, to: 1_000_000 })
-    return { flips, seed: values.seed, json: values.json }
-  } catch (error) {
-    return (error as Error).message
-  }
+  const options = {
+    flips: { type: 'string', default: '300' },
+    seed: { type: 'string', default: '1' },
+  } as const
+  return parseArguments(argv, options, (values) => ({
+    flips: wholeNumber('flips', values.flips, { from: 2, to: 1_000_000 }),
+    seed: values.seed,
+    json: values.json,
+  }))
 }
 
 function formatted({ flips, keys, unused, found, wrong, wrongTrials }: FlipFigures): string {

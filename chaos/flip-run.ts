@@ -1,12 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { createWriteStream, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect, type LsClient } from '../lib/ipc/index.ts'
 import { storeDirOf } from './config-files.ts'
-import type { LogLine } from './daemon-child.ts'
-import { COMPILED } from './paths.ts'
+import { type LogLine, spawnDaemon } from './daemon-process.ts'
+import { flipBit } from './flip-bit.ts'
 import { Prng } from './prng.ts'
 import type { DaemonName } from './schedule.ts'
 import { TestBed } from './test-bed.ts'
@@ -67,7 +66,7 @@ export async function flipBits(options: FlipOptions): Promise<FlipFigures> {
       for (let trial = 0; trial < Math.floor(flips / 2); trial++) {
         signal.throwIfAborted()
         const bit = prng.integer(0, intact.length * 8 - 1)
-        writeFileSync(file, flipped(intact, bit))
+        writeFileSync(file, flipBit(intact, bit))
         const verdict = await tryOnce(dir, daemon, known[daemon], ls)
         counts[verdict.kind]++
         if (verdict.kind === 'wrong') wrongTrials.push(`${daemon} bit ${bit}: ${verdict.detail}`)
@@ -166,20 +165,18 @@ class OwnDaemon {
   #lastWord = ''
 
   private constructor(dir: string, name: FlippedDaemon) {
-    const program = name === 'lsd' ? 'lsd' : 'xchanged'
     const log = createWriteStream(join(dir, 'logs', `${name}.log`), { flags: 'a' })
-    this.#process = spawn(
-      process.execPath,
-      ['--import', COMPILED.childPreload.href, COMPILED.program(program), '--config', join(dir, `${name}.yaml`)],
-      { env: { ...process.env, ...TestBed.environmentOf(dir, name) }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
-    )
-    for (const stream of [this.#process.stdout, this.#process.stderr]) {
-      if (stream === null) continue
-      createInterface({ input: stream }).on('line', (text) => {
+    this.#process = spawnDaemon(
+      {
+        program: name === 'lsd' ? 'lsd' : 'xchanged',
+        configFile: join(dir, `${name}.yaml`),
+        env: TestBed.environmentOf(dir, name),
+      },
+      (text, line) => {
         log.write(`${text}\n`)
-        this.#receive(text)
-      })
-    }
+        this.#receive(text, line)
+      },
+    )
     this.ended = new Promise((resolve) =>
       this.#process.once('close', () => {
         log.end()
@@ -228,15 +225,9 @@ class OwnDaemon {
     clearTimeout(timer)
   }
 
-  #receive(text: string): void {
-    let line: LogLine
-    try {
-      line = JSON.parse(text) as LogLine
-    } catch {
-      this.#lastWord = text
-      return
-    }
-    this.#lastWord = String(line.msg)
+  #receive(text: string, line: LogLine | undefined): void {
+    this.#lastWord = line === undefined ? text : String(line.msg)
+    if (line === undefined) return
     if (typeof line.level === 'number' && line.level >= ERROR_LEVEL) this.#complaint ??= String(line.msg)
     for (const listener of this.#listeners) listener(line)
   }
@@ -245,10 +236,4 @@ class OwnDaemon {
 function receiptOf(payload: unknown): string {
   if (typeof payload !== 'object' || payload === null || !('receipt' in payload)) throw new Error('no receipt')
   return String(payload.receipt)
-}
-
-function flipped(bytes: Buffer, bit: number): Buffer {
-  const damaged = Buffer.from(bytes)
-  damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-  return damaged
 }

@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util'
-import { wholeNumber } from './arguments.ts'
+import { parseArguments, wholeNumber } from './arguments.ts'
 import { type Ended, runCommand } from './command.ts'
 import { measureRecovery, type RecoveryFigures } from './recovery-run.ts'
 
@@ -18,20 +17,13 @@ interface Arguments {
 }
 
 function parse(argv: readonly string[]): Arguments | string | undefined {
-  try {
-    const { values } = parseArgs({
-      args: [...argv],
-      options: {
-        kills: { type: 'string', default: '25' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-    if (values.help) return undefined
-    return { kills: wholeNumber('kills', values.kills, { from: 1, to: 10_000 }), json: values.json }
-  } catch (error) {
-    return (error as Error).message
-  }
+  const options = {
+    kills: { type: 'string', default: '25' },
+  } as const
+  return parseArguments(argv, options, (values) => ({
+    kills: wholeNumber('kills', values.kills, { from: 1, to: 10_000 }),
+    json: values.json,
+  }))
 }
 
 function formatted({ kills, fromListening, fromKill }: RecoveryFigures): string {

@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util'
-import { wholeNumber } from './arguments.ts'
+import { parseArguments, wholeNumber } from './arguments.ts'
 import { syncDelayProblem } from './capabilities.ts'
 import { type Ended, runCommand } from './command.ts'
 import { measureSyncs, type SyncFigures } from './sync-run.ts'
@@ -22,25 +21,15 @@ interface Arguments {
 }
 
 function parse(argv: readonly string[]): Arguments | string | undefined {
-  try {
-    const { values } = parseArgs({
-      args: [...argv],
-      options: {
-        'delay-ms': { type: 'string', default: '400' },
-        requests: { type: 'string', default: '10' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-    if (values.help) return undefined
-    return {
-      delayMs: wholeNumber('delay-ms', values['delay-ms'], { from: 1, to: 2_000 }),
-      requests: wholeNumber('requests', values.requests, { from: 1, to: 1_000 }),
-      json: values.json,
-    }
-  } catch (error) {
-    return (error as Error).message
-  }
+  const options = {
+    'delay-ms': { type: 'string', default: '400' },
+    requests: { type: 'string', default: '10' },
+  } as const
+  return parseArguments(argv, options, (values) => ({
+    delayMs: wholeNumber('delay-ms', values['delay-ms'], { from: 1, to: 2_000 }),
+    requests: wholeNumber('requests', values.requests, { from: 1, to: 1_000 }),
+    json: values.json,
+  }))
 }
 
 function formatted({ delayMs, requests, ls, xchange, tooEarly }: SyncFigures): string {

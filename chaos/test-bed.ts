@@ -1,13 +1,14 @@
 import { mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect, type LsClient, type Reply } from '../lib/ipc/index.ts'
 import { issueNodes, type Nodes, storeDirOf, writeLsConfig, writeXchangeConfig } from './config-files.ts'
-import { DaemonChild, type LogLine } from './daemon-child.ts'
+import { DaemonChild } from './daemon-child.ts'
+import type { LogLine } from './daemon-process.ts'
 import { EXECUTION_LOG_VARIABLE } from './execution-ledger.ts'
 import { monotonicMs } from './monotonic.ts'
 import type { DaemonName } from './schedule.ts'
+import { vacantPort } from './vacant-port.ts'
 import { BANKS, type BankCode } from './workload.ts'
 
 const CONNECTED_WITHIN_MS = 60_000
@@ -139,14 +140,4 @@ export class TestBed {
 async function expired(ms: number, message: string, signal: AbortSignal): Promise<never> {
   await delay(ms, undefined, { signal, ref: false })
   throw new Error(message)
-}
-
-/** A port that nobody listens on now: a node that is started again must be found where it was. */
-async function vacantPort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

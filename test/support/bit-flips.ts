@@ -1,5 +1,7 @@
 import { fork } from 'node:child_process'
 
+export { flipBit } from '../../chaos/flip-bit.ts'
+
 const STALL_MS = 20_000
 const PAGE_BYTES = 4096
 const META_BYTES = 24 + 136
@@ -23,12 +25,6 @@ export function pageBits(count: number, fileBytes: number, below: (limit: number
 /** Bits of the two meta pages. */
 export function metaBits(count: number, below: (limit: number) => number): number[] {
   return Array.from({ length: count }, () => (below(2) * PAGE_BYTES + below(META_BYTES)) * 8 + below(8))
-}
-
-export function flipBit(bytes: Buffer, bit: number): Buffer {
-  const damaged = Buffer.from(bytes)
-  damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-  return damaged
 }
 
 export interface EndedReader {

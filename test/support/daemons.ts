@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
@@ -261,12 +259,4 @@ export async function testBed(t: Test, options: Parameters<typeof TestBed.create
   return bed
 }
 
-/** A port on 127.0.0.1 that nobody listens on at the moment: it was given by the system and let go again. */
-export async function vacantPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
+export { vacantPort } from '../../chaos/vacant-port.ts'
